@@ -1,0 +1,35 @@
+/** What makes a pod pass Pod Security `restricted`: said once, for members and Jobs alike. */
+
+/** The image's unprivileged user. */
+const NOBODY = 65532;
+
+export const podSecurityContext = {
+  runAsNonRoot: true,
+  runAsUser: NOBODY,
+  runAsGroup: NOBODY,
+  fsGroup: NOBODY,
+  // Otherwise kubelet walks a large data directory at every start of a member.
+  fsGroupChangePolicy: 'OnRootMismatch',
+  seccompProfile: { type: 'RuntimeDefault' },
+} as const;
+
+export const containerSecurityContext = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+} as const;
+
+/** What the operator was told about the pods that it makes. */
+export interface PodSettings {
+  /** The image of members (unless the cluster names another) and Jobs: the operator's own. */
+  readonly image: string;
+  readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
+}
+
+/** Fields that every pod of ours has. No service account token: members and Jobs never talk to the API server. */
+export const podBasics = {
+  automountServiceAccountToken: false,
+  // One environment variable per Service of the namespace is of no use to a pod, and slows its start where there are many.
+  enableServiceLinks: false,
+  securityContext: podSecurityContext,
+} as const;
