@@ -38,16 +38,20 @@ function text(value: unknown): string {
 
 export function createLog(options: LogOptions = {}, bound: Pairs = {}): Log {
   const { level = 'info', format = 'json', write = (line) => process.stderr.write(`${line}\n`) } = options;
-  const line = (at: Level) => (message: string, pairs: Pairs = {}) => {
-    if (rank[at] < rank[level]) return;
-    const time = new Date().toISOString();
-    const all: Pairs = { ...bound, ...pairs };
-    write(
-      format === 'json'
-        ? JSON.stringify({ time, level: at, message, ...all }, (_, value) => plain(value))
-        : [time, at.toUpperCase().padEnd(5), message, ...Object.entries(all).map(([k, v]) => `${k}=${text(v)}`)].join(' '),
-    );
-  };
+  const line =
+    (at: Level) =>
+    (message: string, pairs: Pairs = {}) => {
+      if (rank[at] < rank[level]) return;
+      const time = new Date().toISOString();
+      const all: Pairs = { ...bound, ...pairs };
+      write(
+        format === 'json'
+          ? JSON.stringify({ time, level: at, message, ...all }, (_, value) => plain(value))
+          : [time, at.toUpperCase().padEnd(5), message, ...Object.entries(all).map(([k, v]) => `${k}=${text(v)}`)].join(
+              ' ',
+            ),
+      );
+    };
   return {
     debug: line('debug'),
     info: line('info'),

@@ -1,0 +1,76 @@
+{{- define "raftsman.name" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "raftsman.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
+{{- define "raftsman.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "raftsman.name" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "raftsman.selector" -}}
+app.kubernetes.io/name: raftsman
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "raftsman.labels" -}}
+{{ include "raftsman.selector" . }}
+app.kubernetes.io/part-of: raftsman
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- /* What the operator may do in the namespaces it watches: no more than its controllers call. */ -}}
+{{- define "raftsman.rules" -}}
+- apiGroups: [raftsman.dev]
+  resources: [raftclusters, raftsnapshotstores, raftsnapshots, raftsnapshotpolicies, raftrestores]
+  verbs: [get, list, watch]
+- apiGroups: [raftsman.dev]
+  resources: [raftclusters/status, raftsnapshotstores/status, raftsnapshots/status, raftsnapshotpolicies/status, raftrestores/status]
+  verbs: [patch]
+- apiGroups: [raftsman.dev]
+  # A restore makes a cluster; a policy makes snapshots and retires them; a snapshot holds a finalizer while its archive exists.
+  resources: [raftclusters, raftsnapshots]
+  verbs: [create, patch]
+- apiGroups: [raftsman.dev]
+  resources: [raftsnapshots]
+  verbs: [delete]
+- apiGroups: [raftsman.dev]
+  # Owner references with blockOwnerDeletion need these where OwnerReferencesPermissionEnforcement is on.
+  resources: [raftclusters/finalizers, raftsnapshots/finalizers, raftsnapshotpolicies/finalizers, raftrestores/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods, persistentvolumeclaims]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  # Read by name only, to tell a missing or wrong S3 credential before a Job needs it. Secrets are never listed.
+  resources: [secrets]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
