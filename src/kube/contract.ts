@@ -102,6 +102,8 @@ export interface KubeClient {
   readonly namespace: string;
   /** How many requests were sent so far (watches included): lets a test prove that idle means silent. */
   readonly requests: number;
+  /** The same client (and connections) whose every writing request first calls `guard`; a throw keeps it from being sent. */
+  fenced(guard: () => void): KubeClient;
   close(): void;
 }
 
