@@ -3,7 +3,20 @@ import { type Static, Type } from 'typebox';
 import { conditions } from './conditions.ts';
 import type { Resource } from './meta.ts';
 import { podTemplate } from './pod.ts';
-import { choice, count, flag, immutable, integer, listOf, nameOf, quantity, rules, text, time } from './schema.ts';
+import {
+  choice,
+  count,
+  flag,
+  immutable,
+  integer,
+  listOf,
+  nameOf,
+  quantity,
+  rules,
+  text,
+  time,
+  withoutTransitions,
+} from './schema.ts';
 
 /**
  * Longest name of a cluster. It is the StatefulSet's name, the start of its Services' names and the value of a label, so
@@ -167,7 +180,9 @@ export const clusterSpec = Type.Object(
 );
 
 /** The spec of a cluster that a restore will create: everything but where its data come from. */
-export const newClusterSpec = Type.Object(members, { description: 'The spec of the RaftCluster, without bootstrap.' });
+export const newClusterSpec = withoutTransitions(
+  Type.Object(members, { description: 'The spec of the RaftCluster, without bootstrap.' }),
+);
 
 const memberStatus = Type.Object(
   {

@@ -134,6 +134,26 @@ export const exactlyOne = <Members extends Record<string, TSchema>>(
   );
 };
 
+/**
+ * The schema without its transition rules: for a spec inside another object, which is not that spec's history. The
+ * immutability of the outer object is stated once, there.
+ */
+export function withoutTransitions<Schema extends TSchema>(schema: Schema): Schema {
+  const strip = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(strip);
+    if (!isObject(value)) return value;
+    const copy: Record<string, unknown> = {};
+    for (const [key, field] of Object.entries(value)) copy[key] = strip(field);
+    const list = copy['x-kubernetes-validations'];
+    if (!Array.isArray(list)) return copy;
+    const kept = list.filter((rule: Rule) => !/\boldSelf\b/.test(rule.rule));
+    if (kept.length > 0) copy['x-kubernetes-validations'] = kept;
+    else delete copy['x-kubernetes-validations'];
+    return copy;
+  };
+  return strip(schema) as Schema;
+}
+
 type Json = Readonly<Record<string, unknown>>;
 
 function isObject(value: unknown): value is Json {
