@@ -34,8 +34,9 @@ export const archiveKey = (description: string) =>
     pattern: '^[A-Za-z0-9_-][A-Za-z0-9._=+-]*(/[A-Za-z0-9_-][A-Za-z0-9._=+-]*)*$',
   });
 
+/** `sha-256=` and the padded base64 of the SHA-256 of the compressed archive (NS-05): what jobs report, too. */
 export const checksum = (description: string) =>
-  Type.String({ description, minLength: 64, maxLength: 64, pattern: '^[0-9a-f]{64}$' });
+  Type.String({ description, minLength: 52, maxLength: 52, pattern: '^sha-256=[A-Za-z0-9+/]{43}=$' });
 
 const engine = Type.Object(
   {
@@ -136,7 +137,7 @@ const bootstrap = Type.Object(
       {
         storeName: nameOf('The RaftSnapshotStore that holds the archive.'),
         key: archiveKey('The key of the archive in the store.'),
-        checksum: Type.Optional(checksum('The SHA-256 of the archive, in hex. Any other archive is refused.')),
+        checksum: Type.Optional(checksum('The SHA-256 of the archive as its RaftSnapshot shows it, such as sha-256=…=. Any other archive is refused.')),
       },
       { description: 'The archive that all members start from.' },
     ),
