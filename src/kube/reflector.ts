@@ -109,18 +109,21 @@ export function createReflector<T extends KubeObject>(options: ReflectorOptions<
       notify('stale');
       return;
     }
-    seen = version;
     switch (event.type) {
       case 'BOOKMARK':
-        return;
+        break;
       case 'ADDED':
       case 'MODIFIED':
         notify('event');
-        return sink.upsert(event.object);
+        sink.upsert(event.object);
+        break;
       case 'DELETED':
         notify('event');
-        return sink.remove(event.object);
+        sink.remove(event.object);
+        break;
     }
+    // Only now: if the sink throws, this event is watched again rather than lost.
+    seen = version;
   };
 
   const watch = async (from: string, signal: AbortSignal): Promise<Ended> => {

@@ -72,7 +72,10 @@ export function createQueue(options: QueueOptions = {}): WorkQueue {
 
   const addAfter = (key: Key, milliseconds: number): void => {
     if (shuttingDown) return;
-    if (milliseconds <= 0) return add(key);
+    if (milliseconds <= 0) {
+      add(key);
+      return;
+    }
     const at = clock.monotonic() + milliseconds;
     const before = delayed.get(key);
     if (before !== undefined) {
