@@ -28,7 +28,7 @@ export interface Written {
 const text = new TextEncoder();
 
 /** Pseudo-random bytes that depend on nothing but their arguments; any byte value occurs, so nothing may assume text. */
-export function valueOf(seed: string, n: number, size: number): Uint8Array {
+export function seededValue(seed: string, n: number, size: number): Uint8Array {
   const blocks: Buffer[] = [];
   for (let block = 0; block * 32 < size; block++) {
     blocks.push(createHash('sha256').update(`${seed}/${n}/${block}`).digest());
@@ -46,7 +46,7 @@ export async function writeData(url: string, seed: string, count: number, valueB
     let deletes = 0;
     const put = async (n: number, version: number) => {
       const key = `${seed}/${String(n).padStart(6, '0')}`;
-      const value = valueOf(`${seed}#${version}`, n, valueBytes + (n % 97));
+      const value = seededValue(`${seed}#${version}`, n, valueBytes + (n % 97));
       const response = await client.put({ key: text.encode(key), value });
       revision = Math.max(revision, response.header!.revision);
       expected.set(key, Buffer.from(value).toString('hex'));
