@@ -55,3 +55,6 @@ export function objectLabels(cluster: string, component: Component): Labels {
     'app.kubernetes.io/version': version.replace(/[^A-Za-z0-9._-]/g, '_'),
   };
 }
+
+/** On a cluster that a RaftRestore made: the revision that its archive holds. */
+export const RESTORE_REVISION = 'raftsman.dev/restore-revision';

@@ -1,0 +1,240 @@
+/** From a RaftCluster and what there is of it to what is to be done. Pure: no request, no clock. */
+import type { RaftCluster, RaftClusterStatus } from '../../api/cluster.ts';
+import { isTrue } from '../../api/conditions.ts';
+import type { RaftSnapshotPolicy } from '../../api/policy.ts';
+import type { RaftSnapshot } from '../../api/snapshot.ts';
+import type { RaftSnapshotStore } from '../../api/store.ts';
+import type { EventInput } from '../../kube/contract.ts';
+import type { ConfigMap, PersistentVolumeClaim, Pod, StatefulSet } from '../../kube/kinds.ts';
+import { controllerOf, type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
+import { note } from '../events.ts';
+import { FORMED, TOKEN } from '../labels.ts';
+import { same, upToDate } from '../manifests.ts';
+import { diskNames } from '../names.ts';
+import type { PodSettings } from '../restricted.ts';
+import { leadership, type MemberViews, nextToReplace, observeMembers, outdated } from './members.ts';
+import { type Bootstrap, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
+import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
+
+export type Part = keyof ClusterObjects;
+
+export interface ClusterObserved {
+  readonly cluster: Live<RaftCluster>;
+  readonly children: { readonly [P in Part]?: Live<KubeObject> } & {
+    readonly config?: Live<ConfigMap>;
+    readonly statefulSet?: Live<StatefulSet>;
+  };
+  readonly pods: readonly Live<Pod>[];
+  readonly disks: readonly Live<PersistentVolumeClaim>[];
+  /** The store of `bootstrap.restore`. */
+  readonly store?: Live<RaftSnapshotStore>;
+  readonly views: MemberViews;
+  readonly snapshots: readonly Live<RaftSnapshot>[];
+  readonly policies: readonly Live<RaftSnapshotPolicy>[];
+  readonly settings: PodSettings;
+  /** When the revision in the status was last written, in milliseconds since 1970. */
+  readonly revisionWrittenAt?: number;
+}
+
+export type ClusterAction =
+  | { readonly kind: 'apply'; readonly part: Part; readonly object: Manifest; readonly exists: boolean }
+  /** Writes on a disk that its cluster has formed. */
+  | { readonly kind: 'markDisk'; readonly name: string; readonly token: string }
+  | { readonly kind: 'replaceMember'; readonly pod: string; readonly uid: string }
+  | { readonly kind: 'status'; readonly status: RaftClusterStatus }
+  | { readonly kind: 'event'; readonly event: EventInput };
+
+export interface ClusterPlan {
+  readonly actions: readonly ClusterAction[];
+  readonly requeueAfterMs?: number;
+}
+
+/** A revision moves with every write: people see it at most this much behind. */
+export const REVISION_EVERY_MS = 60_000;
+/** How often to look again at something that no watch tells us of. */
+const RECHECK_MS = 10_000;
+
+export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
+  const { cluster, children, settings } = observed;
+  const { metadata, spec } = cluster;
+  // Owner references take everything away with it, except the disks.
+  if (metadata.deletionTimestamp !== undefined) return { actions: [] };
+  const members = observeMembers(metadata.name, spec.replicas, observed.pods, observed.views);
+  const origin = originOf(observed);
+  const allReady = members.every(({ ready }) => ready);
+  const formed = origin.formed || (origin.blocked === undefined && allReady && children.statefulSet !== undefined);
+  const bootstrap = bootstrapOf(observed, formed);
+  const blocked = origin.blocked ?? (bootstrap.kind === 'blocked' ? bootstrap.blocked : undefined);
+  const input = {
+    cluster,
+    owner: ownedBy(cluster),
+    settings,
+    token: origin.token,
+    formed,
+    ...(bootstrap.kind === 'archive' ? { bootstrap: bootstrap.bootstrap } : {}),
+  };
+  const actions: ClusterAction[] = [];
+  const acts = blocked === undefined && !spec.paused;
+  const creates = acts && children.statefulSet === undefined;
+  const stale: ClusterAction[] = acts ? applies(clusterObjects(input), children) : [];
+  const template = memberTemplate(input).metadata.annotations;
+  const leader = leadership(members).leader;
+  const outdatedMembers = members.filter(({ pod }) => pod && outdated(pod, template, formed)).map(({ name }) => name);
+  const status = clusterStatus({
+    observed,
+    members,
+    formed,
+    outdated: acts ? outdatedMembers : [],
+    ...(blocked === undefined ? {} : { blocked }),
+    now,
+  });
+  if (formed && acts) actions.push(...marks(observed, origin.token));
+  const { toWrite, waitMs } = worthWriting(observed, status, now);
+  // Recorded before the configuration lets go of "new", and before anything can be lost.
+  if (toWrite) actions.push({ kind: 'status', status: toWrite });
+  actions.push(...stale);
+  if (acts && stale.length === 0 && settled(children.statefulSet)) {
+    const next = nextToReplace(members, template, leader, formed);
+    if (next?.pod) {
+      actions.push({ kind: 'replaceMember', pod: next.name, uid: next.pod.metadata.uid });
+      const text = `${next.name} is replaced: it does not run what spec says${next.name === leader ? ' (the leader goes last)' : ''}`;
+      actions.push({ kind: 'event', event: note('ReplacingMember', 'ReplaceMember', text) });
+    }
+  }
+  if (creates) {
+    const from = bootstrap.kind === 'archive' ? ` from archive ${bootstrap.bootstrap.key}` : '';
+    const text = `creating ${spec.replicas} member${spec.replicas === 1 ? '' : 's'}${from}`;
+    actions.push({ kind: 'event', event: note('Created', 'CreateMembers', text) });
+  }
+  for (const event of toWrite ? clusterEvents(cluster.status, toWrite) : []) actions.push({ kind: 'event', event });
+  const waits = [...(blocked?.recheck ? [RECHECK_MS] : []), ...(waitMs === undefined ? [] : [waitMs])];
+  return { actions, ...(waits.length === 0 ? {} : { requeueAfterMs: Math.min(...waits) }) };
+}
+
+function applies(objects: ClusterObjects, children: ClusterObserved['children']): ClusterAction[] {
+  return (Object.keys(objects) as Part[]).flatMap((part): ClusterAction[] => {
+    const there = children[part];
+    const object = objects[part];
+    return upToDate(object, there) ? [] : [{ kind: 'apply', part, object, exists: there !== undefined }];
+  });
+}
+
+function marks({ cluster, disks }: ClusterObserved, token: string): ClusterAction[] {
+  const own = new Set(diskNames(cluster.metadata.name, cluster.spec.replicas));
+  return disks
+    .filter(({ metadata }) => own.has(metadata.name) && metadata.annotations?.[FORMED] !== token)
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ metadata }) => ({ kind: 'markDisk', name: metadata.name, token }));
+}
+
+/** The controller of StatefulSets has seen the template: a member that is deleted now comes back with it. */
+function settled(statefulSet: Live<StatefulSet> | undefined): boolean {
+  const seen = statefulSet?.status?.observedGeneration;
+  return seen !== undefined && seen === statefulSet?.metadata.generation;
+}
+
+interface Origin {
+  readonly token: string;
+  readonly formed: boolean;
+  readonly blocked?: Blocked;
+}
+
+/** Whose data the disks hold, and whether everything of this name is ours to manage. */
+function originOf({ cluster, children, disks }: ClusterObserved): Origin {
+  const { metadata, spec, status } = cluster;
+  const fresh = `${metadata.namespace ?? 'default'}-${metadata.name}-${metadata.uid}`;
+  const own = new Set(diskNames(metadata.name, spec.replicas));
+  const kept = disks.filter((disk) => own.has(disk.metadata.name));
+  const tokenOf = (object: KubeObject) => object.metadata.annotations?.[TOKEN];
+  const tokens = [...new Set(kept.flatMap((disk) => tokenOf(disk) ?? []))];
+  const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;
+  const token = tokens[0] ?? (config && tokenOf(config)) ?? fresh;
+  const formed =
+    status?.formed === true ||
+    config?.data?.['initial-cluster-state'] === 'existing' ||
+    kept.some((disk) => disk.metadata.annotations?.[FORMED] === token);
+  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
+  const blocked = foreign
+    ? foreignObject(cluster, foreign)
+    : tokens.length > 1
+      ? mixedDisks(kept)
+      : spec.bootstrap && token !== fresh && children.statefulSet === undefined
+        ? usedDisks(kept)
+        : undefined;
+  return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
+}
+
+export function isOurs(cluster: Live<RaftCluster>, child: KubeObject): boolean {
+  return controllerOf(child)?.uid === cluster.metadata.uid;
+}
+
+function foreignObject(cluster: Live<RaftCluster>, foreign: Live<KubeObject>): Blocked {
+  const owner = controllerOf(foreign);
+  const what = `${foreign.kind} ${foreign.metadata.name}`;
+  if (owner?.kind === 'RaftCluster' && owner.name === cluster.metadata.name)
+    return {
+      reason: 'WaitingForRemoval',
+      message: `${what} of an earlier cluster of this name is still being removed: waiting until it is gone`,
+    };
+  return {
+    reason: 'NameTaken',
+    message: `${what} is in the way and belongs to ${owner ? `${owner.kind} ${owner.name}` : 'somebody else'}: delete it, or give this cluster another name`,
+  };
+}
+
+function mixedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+  const list = disks.map(({ metadata }) => `${metadata.name} (${metadata.annotations?.[TOKEN] ?? 'unknown'})`);
+  return {
+    reason: 'DisksDiffer',
+    message: `the PersistentVolumeClaims hold data of different clusters: ${list.join(', ')}: delete those that do not belong here`,
+  };
+}
+
+function usedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+  return {
+    reason: 'DisksInUse',
+    message: `spec.bootstrap.restore needs empty disks, and an earlier cluster has left ${disks.map(({ metadata }) => metadata.name).join(', ')}: delete these PersistentVolumeClaims if their data is not needed, or give this cluster another name`,
+  };
+}
+
+type BootstrapFound =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'archive'; readonly bootstrap: Bootstrap }
+  | { readonly kind: 'blocked'; readonly blocked: Blocked };
+
+function bootstrapOf({ cluster, children, store }: ClusterObserved, formed: boolean): BootstrapFound {
+  const restore = cluster.spec.bootstrap?.restore;
+  if (!restore || formed) return { kind: 'none' };
+  if (!store)
+    return {
+      kind: 'blocked',
+      blocked: {
+        reason: 'StoreNotFound',
+        message: `RaftSnapshotStore ${restore.storeName} does not exist: create it, and the cluster starts from archive ${restore.key}`,
+      },
+    };
+  if (!isTrue(store.status?.conditions, 'Ready') && children.statefulSet === undefined)
+    return {
+      kind: 'blocked',
+      blocked: {
+        reason: 'StoreNotReady',
+        message: `RaftSnapshotStore ${restore.storeName} is not ready: ${store.status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? 'it has not been checked yet'}`,
+      },
+    };
+  const { key, checksum } = restore;
+  return { kind: 'archive', bootstrap: { store: store.spec, key, ...(checksum === undefined ? {} : { checksum }) } };
+}
+
+/** Leaves a status unwritten of which only the figures that always move have moved, until it is their time. */
+function worthWriting(
+  { cluster, revisionWrittenAt }: ClusterObserved,
+  status: RaftClusterStatus,
+  now: Date,
+): { toWrite?: RaftClusterStatus; waitMs?: number } {
+  const old = cluster.status;
+  if (same(old, status)) return {};
+  const figures = { revision: old?.revision, term: old?.term };
+  if (old?.revision === undefined || !same(old, { ...status, ...figures })) return { toWrite: status };
+  const waitMs = (revisionWrittenAt ?? 0) + REVISION_EVERY_MS - now.getTime();
+  return waitMs <= 0 ? { toWrite: status } : { waitMs };
+}

@@ -1,0 +1,306 @@
+/** The Kubernetes objects of a RaftCluster, as pure functions of it. */
+import type { RaftCluster } from '../../api/cluster.ts';
+import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
+import type { Manifest, OwnerReference } from '../../kube/objects.ts';
+import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
+import { hashOf, stamped } from '../manifests.ts';
+import { clusterNames, DISK, memberHost, memberNames, PORTS } from '../names.ts';
+import { containerSecurityContext, type PodSettings, podBasics } from '../restricted.ts';
+import { storeEnvironment, storeMounts, storeVolumes } from '../store/access.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+export const MEMBER_CONTAINER = 'member';
+export const FETCH_CONTAINER = 'fetch';
+const DATA = '/var/lib/raftsman';
+const RESTORE_FILE = `${DATA}/restore.tar.gz`;
+
+/** The archive that members start from, until the cluster has formed. */
+export interface Bootstrap {
+  readonly store: RaftSnapshotStoreSpec;
+  readonly key: string;
+  /** SHA-256 in hex. */
+  readonly checksum?: string;
+}
+
+export interface ClusterInput {
+  readonly cluster: RaftCluster;
+  readonly owner: OwnerReference;
+  readonly settings: PodSettings;
+  /** The initial-cluster token under which the members' data was or will be written. */
+  readonly token: string;
+  /** Every member has once been ready: an empty disk is a lost member from now on. */
+  readonly formed: boolean;
+  /** Absent for a cluster that starts empty, and once it has formed. */
+  readonly bootstrap?: Bootstrap;
+}
+
+export interface ClusterObjects {
+  readonly config: Manifest;
+  readonly peers: Manifest;
+  readonly client: Manifest;
+  readonly disruptionBudget: Manifest;
+  readonly statefulSet: Manifest;
+}
+
+export function clusterObjects(input: ClusterInput): ClusterObjects {
+  return {
+    config: stamped(config(input)),
+    peers: stamped(peers(input)),
+    client: stamped(client(input)),
+    disruptionBudget: stamped(disruptionBudget(input)),
+    statefulSet: stamped(statefulSet(input)),
+  };
+}
+
+function head(input: ClusterInput, apiVersion: string, kind: string, name: string, annotations?: Json) {
+  const { metadata } = input.cluster;
+  return {
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      namespace: metadata.namespace ?? 'default',
+      labels: objectLabels(metadata.name, 'member'),
+      ...(annotations === undefined ? {} : { annotations: annotations as Record<string, string> }),
+      ownerReferences: [input.owner],
+    },
+  };
+}
+
+/**
+ * What changes once the cluster has formed. Members read it through their environment, so that a restarted container
+ * sees the new value although its pod stays as it is.
+ */
+function config(input: ClusterInput): Manifest {
+  return {
+    ...head(input, 'v1', 'ConfigMap', clusterNames(input.cluster.metadata.name).config, { [TOKEN]: input.token }),
+    data: { 'initial-cluster-state': input.formed ? 'existing' : 'new' },
+  };
+}
+
+/** Members find each other through it before they are ready, or none would ever be. */
+function peers(input: ClusterInput): Manifest {
+  const name = input.cluster.metadata.name;
+  return {
+    ...head(input, 'v1', 'Service', clusterNames(name).peers),
+    spec: {
+      clusterIP: 'None',
+      publishNotReadyAddresses: true,
+      selector: memberSelector(name),
+      ports: [port('client', PORTS.client), port('peer', PORTS.peer), port('metrics', PORTS.metrics)],
+    },
+  };
+}
+
+function client(input: ClusterInput): Manifest {
+  const name = input.cluster.metadata.name;
+  return {
+    ...head(input, 'v1', 'Service', clusterNames(name).client),
+    spec: { type: 'ClusterIP', selector: memberSelector(name), ports: [port('client', PORTS.client)] },
+  };
+}
+
+function port(name: string, number: number) {
+  return { name, port: number, targetPort: name, protocol: 'TCP' };
+}
+
+/** As many may be away as the quorum can spare. */
+function disruptionBudget(input: ClusterInput): Manifest {
+  const name = input.cluster.metadata.name;
+  const maxUnavailable = Math.floor((input.cluster.spec.replicas - 1) / 2);
+  return {
+    ...head(input, 'policy/v1', 'PodDisruptionBudget', clusterNames(name).disruptionBudget),
+    spec: {
+      // A single member can spare none, and then no node could ever be drained: one restart is the lesser evil.
+      maxUnavailable: Math.max(1, maxUnavailable),
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      selector: { matchLabels: memberSelector(name) },
+    },
+  };
+}
+
+function statefulSet(input: ClusterInput): Manifest {
+  const { metadata, spec } = input.cluster;
+  const { storage } = spec;
+  return {
+    ...head(input, 'apps/v1', 'StatefulSet', clusterNames(metadata.name).statefulSet),
+    spec: {
+      replicas: spec.replicas,
+      serviceName: clusterNames(metadata.name).peers,
+      // All at once: members wait for each other, not for Kubernetes' order.
+      podManagementPolicy: 'Parallel',
+      // Raftsman replaces outdated members itself: followers first, the leader last, one at a time.
+      updateStrategy: { type: 'OnDelete' },
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
+      revisionHistoryLimit: 3,
+      selector: { matchLabels: memberSelector(metadata.name) },
+      template: memberTemplate(input),
+      volumeClaimTemplates: [
+        {
+          apiVersion: 'v1',
+          kind: 'PersistentVolumeClaim',
+          metadata: {
+            name: DISK,
+            labels: podLabels(metadata.name, 'member'),
+            // Left on the disk when the cluster is deleted: a cluster that takes it over again knows whose data it is.
+            annotations: { [TOKEN]: input.token },
+          },
+          spec: {
+            accessModes: ['ReadWriteOnce'],
+            ...(storage.storageClassName === undefined ? {} : { storageClassName: storage.storageClassName }),
+            resources: { requests: { storage: String(storage.size) } },
+          },
+        },
+      ],
+    },
+  };
+}
+
+/**
+ * The pod template with two hashes of itself: of what members always run, and of what they restore from. The latter
+ * leaves the template once the cluster has formed, and no member is restarted for that.
+ */
+export function memberTemplate(input: ClusterInput) {
+  const base = memberPod(input);
+  const restore = input.bootstrap && restoreParts(input.bootstrap, input.settings);
+  const template = input.cluster.spec.podTemplate?.metadata;
+  const hashes = { [TEMPLATE]: hashOf([base, template]), ...(restore ? { [RESTORE_TEMPLATE]: hashOf(restore) } : {}) };
+  const member = restore ? { ...base.member, args: [...base.member.args, ...restore.flags] } : base.member;
+  return {
+    metadata: {
+      labels: { ...template?.labels, ...podLabels(input.cluster.metadata.name, 'member') },
+      annotations: { ...template?.annotations, ...hashes },
+    },
+    spec: {
+      ...base.pod,
+      ...(restore ? { initContainers: [restore.fetch] } : {}),
+      containers: [member],
+      ...(restore && restore.volumes.length > 0 ? { volumes: restore.volumes } : {}),
+    },
+  };
+}
+
+function memberPod({ cluster, settings, token }: ClusterInput) {
+  const { metadata, spec } = cluster;
+  const name = metadata.name;
+  const namespace = metadata.namespace ?? 'default';
+  const { podTemplate: template, engine, log } = spec;
+  const self = memberHost(name, namespace, '$(POD_NAME)');
+  const initialCluster = memberNames(name, spec.replicas)
+    .map((member) => `${member}=http://${memberHost(name, namespace, member)}:${PORTS.peer}`)
+    .join(',');
+  const defined = (fields: Json): Json =>
+    Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+  const pod = {
+    ...podBasics,
+    terminationGracePeriodSeconds: 20,
+    ...defined({
+      nodeSelector: template?.nodeSelector,
+      tolerations: template?.tolerations,
+      priorityClassName: template?.priorityClassName,
+      imagePullSecrets: template?.imagePullSecrets,
+      serviceAccountName: template?.serviceAccountName,
+      affinity: template?.affinity ?? (template?.topologySpreadConstraints ? undefined : spreadOverNodes(name)),
+      topologySpreadConstraints: template?.topologySpreadConstraints?.map((constraint) => ({
+        labelSelector: { matchLabels: memberSelector(name) },
+        ...constraint,
+      })),
+    }),
+  };
+  const member = {
+    name: MEMBER_CONTAINER,
+    image: engine.image ?? settings.image,
+    imagePullPolicy: settings.imagePullPolicy,
+    args: [
+      'node',
+      '--name=$(POD_NAME)',
+      `--data-dir=${DATA}`,
+      `--listen-client-urls=http://0.0.0.0:${PORTS.client}`,
+      `--advertise-client-urls=http://${self}:${PORTS.client}`,
+      `--listen-peer-urls=http://0.0.0.0:${PORTS.peer}`,
+      `--initial-advertise-peer-urls=http://${self}:${PORTS.peer}`,
+      `--listen-metrics-urls=http://0.0.0.0:${PORTS.metrics}`,
+      `--initial-cluster=${initialCluster}`,
+      `--initial-cluster-token=${token}`,
+      `--heartbeat-interval=${engine.embedded.heartbeatMilliseconds}`,
+      `--election-timeout=${engine.embedded.electionMilliseconds}`,
+      `--snapshot-count=${log.snapshotThreshold}`,
+      `--snapshot-catchup-entries=${log.trailingLogs}`,
+      `--snapshot-period=${log.snapshotPeriodSeconds}s`,
+    ],
+    env: [
+      { name: 'POD_NAME', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } } },
+      {
+        name: 'RAFTSMAN_INITIAL_CLUSTER_STATE',
+        valueFrom: { configMapKeyRef: { name: clusterNames(name).config, key: 'initial-cluster-state' } },
+      },
+      // A snapshot's compression and the log's fsyncs share these threads: with the usual 4, one would wait for the other.
+      { name: 'UV_THREADPOOL_SIZE', value: '8' },
+    ],
+    ports: [
+      containerPort('client', PORTS.client),
+      containerPort('peer', PORTS.peer),
+      containerPort('metrics', PORTS.metrics),
+    ],
+    // The log is read before a member serves: it may take its time over it, but must show that it lives.
+    startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 600 }),
+    // Does not ask for a quorum: restarting members that wait for each other would help nobody.
+    livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
+    readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3 }),
+    resources: template?.resources ?? { requests: { cpu: '100m', memory: '128Mi' } },
+    securityContext: containerSecurityContext,
+    volumeMounts: [{ name: DISK, mountPath: DATA }],
+  };
+  return { pod, member };
+}
+
+function containerPort(name: string, number: number) {
+  return { name, containerPort: number, protocol: 'TCP' };
+}
+
+function probe(path: string, limits: Json) {
+  return { httpGet: { path, port: 'metrics', scheme: 'HTTP' }, ...limits };
+}
+
+function spreadOverNodes(cluster: string) {
+  return {
+    podAntiAffinity: {
+      preferredDuringSchedulingIgnoredDuringExecution: [
+        {
+          weight: 100,
+          podAffinityTerm: {
+            topologyKey: 'kubernetes.io/hostname',
+            labelSelector: { matchLabels: memberSelector(cluster) },
+          },
+        },
+      ],
+    },
+  };
+}
+
+/** Each member reads and verifies the whole archive itself, beside its disk, before it makes anything of it. */
+function restoreParts(bootstrap: Bootstrap, settings: PodSettings) {
+  const { store, key, checksum } = bootstrap;
+  return {
+    flags: [`--restore-archive=${RESTORE_FILE}`],
+    fetch: {
+      name: FETCH_CONTAINER,
+      image: settings.image,
+      imagePullPolicy: settings.imagePullPolicy,
+      args: [
+        'job',
+        'fetch',
+        `--key=${key}`,
+        `--output=${RESTORE_FILE}`,
+        ...(checksum === undefined ? [] : [`--checksum=${checksum}`]),
+      ],
+      env: storeEnvironment(store, true),
+      ports: [containerPort('progress', PORTS.progress)],
+      resources: { requests: { cpu: '50m', memory: '128Mi' } },
+      securityContext: containerSecurityContext,
+      volumeMounts: [{ name: DISK, mountPath: DATA }, ...storeMounts(store, true)],
+    },
+    volumes: storeVolumes(store),
+  };
+}

@@ -1,0 +1,190 @@
+/** What a RaftCluster's status says, and which events a change of it is worth. Pure. */
+import type { MemberStatus, RaftClusterStatus } from '../../api/cluster.ts';
+import { findCondition, isTrue, type Observation, setCondition } from '../../api/conditions.ts';
+import type { EventInput } from '../../kube/contract.ts';
+import { note, warning } from '../events.ts';
+import { memberSelector, RESTORE_REVISION } from '../labels.ts';
+import { leadership, type MemberObserved } from './members.ts';
+import type { ClusterObserved } from './plan.ts';
+
+/** Why nothing can be done for now, and what would help. */
+export interface Blocked {
+  readonly reason: string;
+  readonly message: string;
+  /** No watch will tell when it is over. */
+  readonly recheck?: boolean;
+}
+
+export interface StatusInput {
+  readonly observed: ClusterObserved;
+  readonly members: readonly MemberObserved[];
+  readonly formed: boolean;
+  /** Members that do not run what the spec says. */
+  readonly outdated: readonly string[];
+  readonly blocked?: Blocked;
+  readonly now: Date;
+}
+
+export function clusterStatus(input: StatusInput): RaftClusterStatus {
+  const { observed, members, formed, now } = input;
+  const { cluster } = observed;
+  const { metadata, spec, status: old } = cluster;
+  const ready = members.filter((member) => member.ready).length;
+  const said = leadership(members);
+  const clusterId = said.clusterId ?? old?.clusterId;
+  const last = lastSnapshot(observed, clusterId);
+  const next = nextSnapshot(observed);
+  const restore = spec.bootstrap?.restore;
+  const restoredRevision = Number(metadata.annotations?.[RESTORE_REVISION] ?? Number.NaN);
+  let conditions = old?.conditions;
+  for (const observation of observations(input, ready, said.leader))
+    conditions = setCondition(
+      conditions,
+      { ...observation, observedGeneration: metadata.generation },
+      now,
+    ) as typeof conditions;
+  return defined({
+    observedGeneration: metadata.generation,
+    conditions,
+    replicas: members.filter(({ pod }) => pod !== undefined).length,
+    readyReplicas: ready,
+    membersReady: `${ready}/${spec.replicas}`,
+    selector: Object.entries(memberSelector(metadata.name))
+      .map(([key, value]) => `${key}=${value}`)
+      .join(','),
+    leader: said.leader,
+    clusterId,
+    term: said.term ?? old?.term,
+    revision: said.revision ?? old?.revision,
+    version: said.version ?? old?.version,
+    formed: formed || undefined,
+    members: members.map((member) => memberStatus(member, old?.members)),
+    lastSnapshot: last,
+    nextSnapshotTime: next,
+    restoredFrom:
+      restore && formed
+        ? {
+            storeName: restore.storeName,
+            key: restore.key,
+            ...(Number.isSafeInteger(restoredRevision) ? { revision: restoredRevision } : {}),
+          }
+        : undefined,
+  });
+}
+
+function defined(status: { [K in keyof RaftClusterStatus]: RaftClusterStatus[K] | undefined }): RaftClusterStatus {
+  return Object.fromEntries(Object.entries(status).filter(([, value]) => value !== undefined)) as RaftClusterStatus;
+}
+
+function memberStatus(
+  { name, ready, status, message }: MemberObserved,
+  before: readonly MemberStatus[] = [],
+): MemberStatus {
+  const id = status?.memberId ?? before.find((member) => member.name === name)?.id;
+  return {
+    name,
+    ...(id === undefined ? {} : { id }),
+    ...(status === undefined ? {} : { role: roleOf(status) }),
+    ready,
+    ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
+  };
+}
+
+function roleOf(status: NonNullable<MemberObserved['status']>): NonNullable<MemberStatus['role']> {
+  if (status.isLearner) return 'Learner';
+  if (status.leaderId === undefined) return 'Candidate';
+  return status.leaderId === status.memberId ? 'Leader' : 'Follower';
+}
+
+function observations(input: StatusInput, ready: number, leader: string | undefined): Observation[] {
+  const { observed, members, formed, outdated, blocked } = input;
+  const { replicas, paused } = observed.cluster.spec;
+  const quorum = Math.floor(replicas / 2) + 1;
+  const serve = `${ready} of ${replicas} members serve`;
+  const down = members
+    .filter((member) => !member.ready)
+    .map(({ name, message }) => `${name}: ${message ?? 'not ready'}`);
+  const why = down.length === 0 ? '' : `; ${down.join('; ')}`;
+
+  const readyCondition: Omit<Observation, 'type'> = blocked
+    ? { status: 'False', reason: blocked.reason, message: `${blocked.message} (${serve})` }
+    : ready === replicas
+      ? {
+          status: 'True',
+          reason: 'MembersReady',
+          message: `${serve}${leader === undefined ? '' : `, ${leader} leads`}`,
+        }
+      : { status: 'False', reason: formed ? 'MembersNotReady' : 'MembersStarting', message: `${serve}${why}` };
+
+  const progressing: Omit<Observation, 'type'> = blocked
+    ? { status: 'False', reason: blocked.reason, message: blocked.message }
+    : paused
+      ? { status: 'False', reason: 'Paused', message: 'spec.paused is true: nothing is changed until it is false' }
+      : !formed
+        ? { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` }
+        : outdated.length > 0
+          ? { status: 'True', reason: 'ReplacingMembers', message: `still to be replaced: ${outdated.join(', ')}` }
+          : { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
+
+  const degraded: Omit<Observation, 'type'> = !formed
+    ? { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' }
+    : ready === replicas
+      ? { status: 'False', reason: 'MembersReady', message: serve }
+      : ready >= quorum
+        ? { status: 'True', reason: 'MembersNotReady', message: `${serve}, which is enough to read and write${why}` }
+        : {
+            status: 'True',
+            reason: 'QuorumLost',
+            message: `${serve}, and it takes ${quorum} to read and write${why}`,
+          };
+  return [
+    { type: 'Ready', ...readyCondition },
+    { type: 'Progressing', ...progressing },
+    { type: 'Degraded', ...degraded },
+  ].map((one) => ({ ...one, message: one.message.slice(0, 4096) }));
+}
+
+/** The newest good snapshot of this very cluster: one of an earlier cluster of the same name does not protect it. */
+function lastSnapshot({ cluster, snapshots }: ClusterObserved, clusterId: string | undefined) {
+  const good = snapshots
+    .filter(({ spec, status }) => spec.clusterName === cluster.metadata.name && isTrue(status?.conditions, 'Complete'))
+    .filter(
+      ({ status }) => status?.clusterId === undefined || clusterId === undefined || status.clusterId === clusterId,
+    )
+    .filter(({ status }) => status?.completionTime !== undefined)
+    .sort((a, b) => (a.status!.completionTime! < b.status!.completionTime! ? 1 : -1));
+  const newest = good[0];
+  if (!newest?.status?.completionTime) return undefined;
+  const { completionTime: time, revision } = newest.status;
+  return { name: newest.metadata.name, time, ...(revision === undefined ? {} : { revision }) };
+}
+
+function nextSnapshot({ cluster, policies }: ClusterObserved): string | undefined {
+  return policies
+    .filter(({ spec, metadata }) => spec.clusterName === cluster.metadata.name && !metadata.deletionTimestamp)
+    .flatMap(({ status }) => status?.nextScheduleTime ?? [])
+    .sort()[0];
+}
+
+/** Every event here stands for a change of the status, so that it is told once, however often one looks. */
+export function clusterEvents(before: RaftClusterStatus | undefined, after: RaftClusterStatus): EventInput[] {
+  const events: EventInput[] = [];
+  const now = (type: string) => findCondition(after.conditions, type);
+  const was = (type: string) => findCondition(before?.conditions, type);
+  const progressing = now('Progressing');
+  if (after.formed && !before?.formed)
+    events.push(note('Formed', 'FormCluster', `all ${after.readyReplicas ?? 0} members have joined the cluster`));
+  if (isTrue(after.conditions, 'Ready') && was('Ready')?.status !== 'True')
+    events.push(note('MembersReady', 'WatchMembers', now('Ready')!.message));
+  if (before?.leader !== undefined && after.leader !== undefined && before.leader !== after.leader)
+    events.push(
+      note('LeaderChanged', 'WatchMembers', `${after.leader} leads in term ${after.term}, after ${before.leader}`),
+    );
+  const degraded = now('Degraded');
+  if (degraded?.status === 'True' && degraded.reason !== was('Degraded')?.reason)
+    events.push(warning(degraded.reason, 'WatchMembers', degraded.message));
+  const blocked = progressing?.status === 'False' && !['UpToDate', 'Paused'].includes(progressing.reason);
+  if (blocked && progressing.reason !== was('Progressing')?.reason)
+    events.push(warning(progressing.reason, 'CreateMembers', progressing.message));
+  return events;
+}
