@@ -98,16 +98,21 @@ export type ArchiveErrorCode =
 export class ArchiveError extends Error {
   override readonly name = 'ArchiveError';
   readonly code: ArchiveErrorCode;
-  /** Where it was noticed, in bytes of the compressed archive; absent where no place is to blame. */
-  readonly offset: number | undefined;
-  constructor(code: ArchiveErrorCode, message: string, options: { offset?: number; cause?: unknown } = {}) {
+  /** Where it was noticed; absent where no place is to blame. */
+  readonly place: ArchivePlace | undefined;
+  constructor(code: ArchiveErrorCode, message: string, options: { place?: ArchivePlace; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.offset = options.offset;
+    this.place = options.place;
   }
 }
 
-/** Signatures of this room, each in the file named after it. */
+/** A byte of the compressed archive, or one of the tar inside it. */
+export interface ArchivePlace {
+  readonly layer: 'gzip' | 'tar';
+  readonly offset: number;
+}
+
 export interface VerifyOptions {
   /**
    * Receives the bytes of `state.bin` as they come. They are tentative: the archive is good only when the call
