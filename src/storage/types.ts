@@ -14,8 +14,8 @@ export interface LogEntry {
 
 export interface StoredHardState {
   readonly term: number;
-  /** The member voted for in `term`, as lowercase hex; undefined when no vote was given. */
-  readonly vote: string | undefined;
+  /** The member voted for in `term`, as lowercase hex; null when no vote was given. */
+  readonly vote: string | null;
   readonly commit: number;
 }
 

@@ -1,0 +1,65 @@
+/** The layout of a member's data folder, and the lock that keeps two processes out of one. */
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { StorageError } from './errors.ts';
+
+export interface DataPaths {
+  readonly root: string;
+  readonly member: string;
+  readonly wal: string;
+  readonly snapshots: string;
+  readonly lock: string;
+}
+
+export function dataPaths(root: string): DataPaths {
+  const member = join(root, 'member');
+  return { root, member, wal: join(member, 'wal'), snapshots: join(member, 'snap'), lock: join(root, 'lock') };
+}
+
+export interface DataLock {
+  release(): void;
+}
+
+/**
+ * Locks the folder for this process. The kernel holds the lock and drops it when the process dies, in whatever container
+ * it ran: no lock file with a process id to go stale. Node has no `flock`; SQLite, which is built in, locks its file.
+ */
+export async function lockDataDir(paths: DataPaths): Promise<DataLock> {
+  try {
+    await mkdir(paths.root, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new StorageError(
+      'DATA_DIR_UNUSABLE',
+      `cannot create the data directory ${paths.root}: ${(error as Error).message}`,
+      error,
+    );
+  }
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(paths.lock);
+    database.exec('PRAGMA journal_mode=MEMORY; PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE');
+  } catch (error) {
+    database?.close();
+    if ((error as { errcode?: number }).errcode === 5) {
+      throw new StorageError('DATA_DIR_LOCKED', `the data directory ${paths.root} is in use by another process`, error);
+    }
+    throw new StorageError(
+      'DATA_DIR_UNUSABLE',
+      `cannot lock the data directory ${paths.root}: ${(error as Error).message}`,
+      error,
+    );
+  }
+  const held = database;
+  return { release: () => held.close() };
+}
+
+/** Whether a member ever lived here. */
+export async function holdsMember(paths: DataPaths): Promise<boolean> {
+  try {
+    return (await readdir(paths.member)).includes('wal');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw new StorageError('DATA_DIR_UNUSABLE', `cannot read ${paths.member}: ${(error as Error).message}`, error);
+  }
+}

@@ -1,0 +1,133 @@
+/** Reading a whole log: its segments in order, what supersedes what, and where writing goes on. */
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { StorageError, WalCorruptError } from './errors.ts';
+import { decodeEntry, decodeHardState, decodeSnapshotMark } from './payload.ts';
+import { type ReadSegment, readSegment, understand } from './segment.ts';
+import type { LogEntry, SnapshotMark, StoredHardState, WalContents } from './types.ts';
+import type { WalPosition } from './wal.ts';
+
+const namePattern = /^([0-9a-f]{16})-([0-9a-f]{16})\.wal$/;
+const hex = (value: number): string => value.toString(16).padStart(16, '0');
+
+export const segmentName = (segment: { number: number; firstIndex: number }): string =>
+  `${hex(segment.number)}-${hex(segment.firstIndex)}.wal`;
+
+async function listSegments(folder: string) {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (error) {
+    throw new StorageError('WAL_MISSING', `cannot read the log folder ${folder}`, error);
+  }
+  const segments = [];
+  for (const name of names.sort()) {
+    const match = namePattern.exec(name);
+    if (match) {
+      segments.push({
+        number: Number.parseInt(match[1]!, 16),
+        firstIndex: Number.parseInt(match[2]!, 16),
+        path: join(folder, name),
+      });
+    } else if (name.endsWith('.tmp')) {
+      // A segment that was never begun.
+      await rm(join(folder, name), { force: true });
+    }
+  }
+  if (segments.length === 0) throw new StorageError('WAL_MISSING', `the log folder ${folder} holds no segment`);
+  return segments;
+}
+
+/** The state that the records leave behind, in the order in which they were written. */
+class Replayed {
+  hardState: StoredHardState | undefined;
+  snapshots: SnapshotMark[];
+  entries: LogEntry[] = [];
+  /** Index of the last entry, or of the mark that replaced the log. */
+  lastIndex: number;
+
+  constructor(head: ReadSegment['head']) {
+    this.hardState = head.hardState;
+    this.snapshots = [...head.snapshots];
+    this.lastIndex = head.firstIndex - 1;
+  }
+
+  takeEntry(entry: LogEntry): void {
+    // Released segments may have held what a later entry superseded; within what is left the log has no gaps.
+    if (entry.index > this.lastIndex + 1) {
+      throw new RangeError(`entry ${entry.index} where entry ${this.lastIndex + 1} must follow`);
+    }
+    const first = this.entries[0];
+    if (first === undefined || entry.index <= first.index) this.entries = [];
+    else this.entries.length = entry.index - first.index;
+    this.entries.push(entry);
+    this.lastIndex = entry.index;
+  }
+
+  takeMark(mark: SnapshotMark): void {
+    this.snapshots.push(mark);
+    if (!mark.replacesLog) return;
+    this.entries = [];
+    this.lastIndex = mark.index;
+  }
+}
+
+export async function readLog(folder: string): Promise<{ contents: WalContents; position: WalPosition }> {
+  const segments = await listSegments(folder);
+  let replayed: Replayed | undefined;
+  let before: ReadSegment | undefined;
+  let allocated = 0;
+  for (const [i, segment] of segments.entries()) {
+    const { path, number } = segment;
+    const file = await readFile(path);
+    allocated = file.length;
+    const read = readSegment(path, file, number, i === segments.length - 1);
+    replayed ??= new Replayed(read.head);
+    if (before) checkFollows(path, before, read);
+    for (const { type, payload } of read.records) {
+      understand(path, read.end, () => {
+        if (type === 'entry') replayed!.takeEntry(decodeEntry(payload));
+        else if (type === 'hardState') replayed!.hardState = decodeHardState(payload);
+        else if (type === 'snapshot') replayed!.takeMark(decodeSnapshotMark(payload));
+        else throw new RangeError('a second head');
+      });
+    }
+    before = read;
+  }
+  const { head, end, lastBatch, tornBytes } = before!;
+  const { hardState, entries, snapshots, lastIndex } = replayed!;
+  const commit = hardState?.commit ?? 0;
+  const contents: WalContents = {
+    identity: { clusterId: head.clusterId, memberId: head.memberId },
+    hardState,
+    entries,
+    snapshots: snapshots.filter((mark) => mark.index <= commit),
+    tornBytes,
+  };
+  const { allocationBytes } = head;
+  return {
+    contents,
+    position: { segments, allocationBytes, allocated, end, lastBatch, lastIndex, hardState, snapshots },
+  };
+}
+
+function checkFollows(path: string, before: ReadSegment, read: ReadSegment): void {
+  const { head } = read;
+  if (head.segment !== before.head.segment + 1) {
+    throw new WalCorruptError(
+      path,
+      0,
+      `segment ${head.segment} follows segment ${before.head.segment}: one is missing`,
+    );
+  }
+  if (head.previousEnd !== before.end) {
+    throw new WalCorruptError(
+      path,
+      0,
+      `the segment before it ends at ${before.end}, not at ${head.previousEnd}: records are missing there`,
+    );
+  }
+  if (head.clusterId !== before.head.clusterId || head.memberId !== before.head.memberId) {
+    throw new WalCorruptError(path, 0, 'the segment belongs to another member');
+  }
+}

@@ -1,0 +1,296 @@
+/**
+ * Snapshots on disk (HR-33, HR-34): `<folder>/<term>-<index>-<unix ms>/{meta.json,state.bin}`, built under the suffix
+ * `.tmp` and renamed when durable, so that a snapshot is there whole or not at all (ES-20, ES-21).
+ */
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Crc64 } from './crc64.ts';
+import { syncFolder } from './disk.ts';
+import { StorageError } from './errors.ts';
+import type { NewSnapshot, OpenSnapshot, SnapshotSink, SnapshotStore, StoredSnapshotMeta } from './types.ts';
+
+const aside = '.tmp';
+const namePattern = /^\d+-\d+-\d+$/;
+const chunkBytes = 256 << 10;
+
+/** HashiCorp's field names (HR-01); Peers is deprecated and still there (HR-04). */
+interface MetaFile {
+  readonly Version: number;
+  readonly ID: string;
+  readonly Index: number;
+  readonly Term: number;
+  readonly Peers: null;
+  readonly Configuration: unknown;
+  readonly ConfigurationIndex: number;
+  readonly Size: number;
+  readonly CRC: string;
+}
+
+export interface SnapshotFolderOptions {
+  readonly folder: string;
+  /** Complete snapshots kept; at least one. */
+  readonly retain: number;
+  readonly now: () => number;
+  /** What List skips: one message per folder and reason. */
+  readonly warn?: (message: string, pairs: Record<string, unknown>) => void;
+}
+
+/** Opens the folder, removes what was never finished, and proves that it can be written (HR-34). */
+export async function openSnapshotFolder(options: SnapshotFolderOptions): Promise<FolderSnapshotStore> {
+  if (options.retain < 1) throw new StorageError('SNAPSHOT_UNUSABLE', 'must retain at least one snapshot');
+  const { folder } = options;
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(folder)) {
+      if (name.endsWith(aside)) await rm(join(folder, name), { recursive: true, force: true });
+    }
+    const probe = join(folder, `probe${aside}`);
+    await mkdir(probe);
+    await rm(probe, { recursive: true });
+  } catch (error) {
+    throw new StorageError(
+      'DATA_DIR_UNUSABLE',
+      `the snapshot folder ${folder} cannot be written: ${String(error)}`,
+      error,
+    );
+  }
+  return new FolderSnapshotStore(options);
+}
+
+export class FolderSnapshotStore implements SnapshotStore {
+  readonly #folder: string;
+  readonly #retain: number;
+  readonly #now: () => number;
+  readonly #warn: NonNullable<SnapshotFolderOptions['warn']>;
+  /** Snapshots being read, by id: kept beyond the retained number until given back. */
+  readonly #inUse = new Map<string, number>();
+  #lastMilliseconds = 0;
+
+  constructor(options: SnapshotFolderOptions) {
+    this.#folder = options.folder;
+    this.#retain = options.retain;
+    this.#now = options.now;
+    this.#warn = options.warn ?? (() => {});
+  }
+
+  async create(snapshot: NewSnapshot): Promise<SnapshotSink> {
+    if (snapshot.version !== 1)
+      throw new StorageError('SNAPSHOT_VERSION', `unsupported snapshot version ${snapshot.version}`);
+    // Ids stay distinct when two snapshots of one index fall into one millisecond, or the clock steps back.
+    this.#lastMilliseconds = Math.max(this.#now(), this.#lastMilliseconds + 1);
+    const id = `${snapshot.term}-${snapshot.index}-${this.#lastMilliseconds}`;
+    const folder = join(this.#folder, id + aside);
+    await mkdir(folder, { mode: 0o700 });
+    const state = await open(join(folder, 'state.bin'), 'wx', 0o600);
+    return new FolderSink(this, { ...snapshot, version: 1, id }, folder, state);
+  }
+
+  async list(): Promise<StoredSnapshotMeta[]> {
+    return (await this.#all()).slice(0, this.#retain);
+  }
+
+  async open(id: string): Promise<OpenSnapshot> {
+    const { meta, path } = await this.#check(id);
+    this.#inUse.set(id, (this.#inUse.get(id) ?? 0) + 1);
+    let used = false;
+    const release = async (): Promise<void> => {
+      if (used) return;
+      used = true;
+      const left = (this.#inUse.get(id) ?? 1) - 1;
+      if (left > 0) this.#inUse.set(id, left);
+      else this.#inUse.delete(id);
+      await this.reap();
+    };
+    return { meta, chunks: readChunks(path, release) };
+  }
+
+  /** The path of a finished snapshot after its folder was renamed into place. */
+  async finish(id: string, temporary: string): Promise<void> {
+    await rename(temporary, join(this.#folder, id));
+    await syncFolder(this.#folder);
+    await this.reap();
+  }
+
+  /** Removes a snapshot that is not wanted after all. */
+  async remove(id: string): Promise<void> {
+    if (!namePattern.test(id)) throw new StorageError('SNAPSHOT_MISSING', `${JSON.stringify(id)} is no snapshot id`);
+    const path = join(this.#folder, id);
+    // Renamed first: a crash while its files go leaves something that the next start clears away.
+    await rename(path, path + aside).catch(ignoreMissing);
+    await rm(path + aside, { recursive: true, force: true });
+    await syncFolder(this.#folder);
+  }
+
+  /** Keeps the newest; what is being read stays until it was read. */
+  async reap(): Promise<void> {
+    for (const { id } of (await this.#all()).slice(this.#retain)) if (!this.#inUse.has(id)) await this.remove(id);
+  }
+
+  async #all(): Promise<StoredSnapshotMeta[]> {
+    const found: StoredSnapshotMeta[] = [];
+    for (const name of await readdir(this.#folder)) {
+      if (!namePattern.test(name)) continue;
+      try {
+        found.push(parseMeta(name, await readFile(join(this.#folder, name, 'meta.json'), 'utf8')));
+      } catch (error) {
+        this.#warn('skipped a snapshot that cannot be read', { id: name, error });
+      }
+    }
+    return found.sort((a, b) => b.term - a.term || b.index - a.index || (a.id < b.id ? 1 : -1));
+  }
+
+  async #check(id: string): Promise<{ meta: StoredSnapshotMeta; path: string }> {
+    const folder = join(this.#folder, id);
+    let text: string;
+    try {
+      if (!namePattern.test(id)) throw new Error('no such id');
+      text = await readFile(join(folder, 'meta.json'), 'utf8');
+    } catch (error) {
+      throw new StorageError('SNAPSHOT_MISSING', `snapshot ${id} does not exist in ${this.#folder}`, error);
+    }
+    const meta = parseMeta(id, text);
+    const path = join(folder, 'state.bin');
+    const crc = new Crc64();
+    let size = 0;
+    try {
+      for await (const chunk of readChunks(path)) {
+        crc.update(chunk);
+        size += chunk.length;
+      }
+    } catch (error) {
+      throw new StorageError('SNAPSHOT_CORRUPT', `${path} cannot be read`, error);
+    }
+    if (size !== meta.size)
+      throw new StorageError('SNAPSHOT_CORRUPT', `${path} has ${size} bytes, its meta.json says ${meta.size}`);
+    if (crc.digest() !== meta.crc) throw new StorageError('SNAPSHOT_CORRUPT', `${path}: CRC mismatch`);
+    return { meta, path };
+  }
+}
+
+class FolderSink implements SnapshotSink {
+  readonly id: string;
+  readonly #store: FolderSnapshotStore;
+  readonly #snapshot: NewSnapshot;
+  readonly #folder: string;
+  readonly #state: FileHandle;
+  readonly #crc = new Crc64();
+  #size = 0;
+  #outcome: 'open' | 'closed' | 'cancelled' = 'open';
+  #meta: StoredSnapshotMeta | undefined;
+
+  constructor(store: FolderSnapshotStore, snapshot: NewSnapshot & { id: string }, folder: string, state: FileHandle) {
+    this.id = snapshot.id;
+    this.#store = store;
+    this.#snapshot = snapshot;
+    this.#folder = folder;
+    this.#state = state;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#outcome !== 'open')
+      throw new StorageError('SNAPSHOT_UNUSABLE', `snapshot ${this.id} is no longer being written`);
+    for (let done = 0; done < chunk.length; ) {
+      done += (await this.#state.write(chunk, done, chunk.length - done, this.#size + done)).bytesWritten;
+    }
+    this.#crc.update(chunk);
+    this.#size += chunk.length;
+  }
+
+  async close(): Promise<StoredSnapshotMeta> {
+    if (this.#meta) return this.#meta;
+    if (this.#outcome !== 'open') throw new StorageError('SNAPSHOT_UNUSABLE', `snapshot ${this.id} was cancelled`);
+    const { index, term, configuration, configurationIndex } = this.#snapshot;
+    const about = { version: 1, index, term, configuration, configurationIndex } as const;
+    const meta: StoredSnapshotMeta = { ...about, id: this.id, size: this.#size, crc: this.#crc.digest() };
+    try {
+      await this.#state.sync();
+      await this.#state.close();
+      const file = await open(join(this.#folder, 'meta.json'), 'wx', 0o600);
+      try {
+        await file.writeFile(formatMeta(meta));
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await syncFolder(this.#folder);
+      await this.#store.finish(this.id, this.#folder);
+    } catch (error) {
+      await this.cancel();
+      throw error;
+    }
+    this.#outcome = 'closed';
+    this.#meta = meta;
+    return meta;
+  }
+
+  async cancel(): Promise<void> {
+    if (this.#outcome !== 'open') return;
+    this.#outcome = 'cancelled';
+    await this.#state.close().catch(() => {});
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function formatMeta(meta: StoredSnapshotMeta): string {
+  const file: MetaFile = {
+    Version: meta.version,
+    ID: meta.id,
+    Index: meta.index,
+    Term: meta.term,
+    Peers: null,
+    Configuration: meta.configuration,
+    ConfigurationIndex: meta.configurationIndex,
+    Size: meta.size,
+    CRC: meta.crc,
+  };
+  return `${JSON.stringify(file)}\n`;
+}
+
+function parseMeta(id: string, text: string): StoredSnapshotMeta {
+  let file: MetaFile;
+  try {
+    file = JSON.parse(text) as MetaFile;
+  } catch (error) {
+    throw new StorageError('SNAPSHOT_CORRUPT', `meta.json of snapshot ${id} is not JSON`, error);
+  }
+  if (file.Version !== 1)
+    throw new StorageError('SNAPSHOT_VERSION', `unsupported snapshot version ${String(file.Version)}`);
+  const whole = [file.Index, file.Term, file.ConfigurationIndex, file.Size].every(
+    (n) => Number.isSafeInteger(n) && n >= 0,
+  );
+  if (!whole || file.ID !== id || typeof file.CRC !== 'string') {
+    throw new StorageError('SNAPSHOT_CORRUPT', `meta.json of snapshot ${id} makes no sense`);
+  }
+  return {
+    version: 1,
+    id,
+    index: file.Index,
+    term: file.Term,
+    configuration: file.Configuration,
+    configurationIndex: file.ConfigurationIndex,
+    size: file.Size,
+    crc: file.CRC,
+  };
+}
+
+async function* readChunks(path: string, done?: () => Promise<void>): AsyncGenerator<Uint8Array> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      for (;;) {
+        const chunk = Buffer.allocUnsafe(chunkBytes);
+        const { bytesRead } = await file.read(chunk, 0, chunkBytes, null);
+        if (bytesRead === 0) return;
+        yield chunk.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await done?.();
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+}

@@ -1,0 +1,327 @@
+/**
+ * The write-ahead log: what a member promised, in segments of records. A batch is written with one data sync and is
+ * atomic: after a crash all of it is there or none of it. Appends that arrive during a write go together in the next
+ * one. A failed write or sync is final (never retried: the kernel may have dropped the dirty pages and would report
+ * success the second time).
+ */
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type AppendFile, type OpenAppendFile, openAppendFile, syncFolder, writeWhole } from './disk.ts';
+import { StorageError } from './errors.ts';
+import { encodeEntry, encodeHardState, encodeJson, type SegmentHead } from './payload.ts';
+import { encodeBatch, headerBytes, maxPayloadBytes, type WalRecord } from './record.ts';
+import { readLog, segmentName } from './replay.ts';
+import type { Identity, SnapshotMark, StoredHardState, WalBatch, WalContents, WalOptions } from './types.ts';
+
+interface Segment {
+  readonly path: string;
+  readonly number: number;
+  readonly firstIndex: number;
+}
+
+interface Waiting {
+  readonly batch: WalBatch;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface WalInternals extends WalOptions {
+  /** Tests put faults here. */
+  readonly openFile?: OpenAppendFile;
+}
+
+/** Where writing goes on: what a reader of the log knows at its end. */
+export interface WalPosition {
+  readonly segments: readonly Segment[];
+  readonly allocationBytes: number;
+  readonly allocated: number;
+  readonly end: number;
+  readonly lastBatch: number;
+  readonly lastIndex: number;
+  readonly hardState: StoredHardState | undefined;
+  readonly snapshots: readonly SnapshotMark[];
+}
+
+const defaultSegmentBytes = 16 << 20;
+const defaultAllocationBytes = 1 << 20;
+
+export class Wal {
+  readonly #folder: string;
+  readonly #identity: Identity;
+  readonly #segmentBytes: number;
+  readonly #allocationBytes: number;
+  readonly #openFile: OpenAppendFile;
+  readonly #onFailure: (error: Error) => void;
+  #segments: Segment[];
+  #file: AppendFile;
+  #allocated: number;
+  #end: number;
+  #lastBatch: number;
+  #lastIndex: number;
+  #hardState: StoredHardState | undefined;
+  #snapshots: SnapshotMark[];
+  #waiting: Waiting[] = [];
+  /** The last hard state given to `append`, written or about to be. */
+  #submitted: StoredHardState | undefined;
+  /** A newer commit index that may wait for the next batch: it can be learnt again from the leader. */
+  #unwrittenCommit: StoredHardState | undefined;
+  #flushing: Promise<void> | undefined;
+  #extending: Promise<void> | undefined;
+  #failure: StorageError | undefined;
+  #closed = false;
+
+  private constructor(folder: string, identity: Identity, options: WalInternals, file: AppendFile, at: WalPosition) {
+    this.#folder = folder;
+    this.#identity = identity;
+    this.#segmentBytes = options.segmentBytes ?? defaultSegmentBytes;
+    this.#allocationBytes = at.allocationBytes;
+    this.#openFile = options.openFile ?? openAppendFile;
+    this.#onFailure = options.onFailure ?? (() => {});
+    this.#segments = [...at.segments];
+    this.#file = file;
+    this.#allocated = at.allocated;
+    this.#end = at.end;
+    this.#lastBatch = at.lastBatch;
+    this.#lastIndex = at.lastIndex;
+    this.#hardState = at.hardState;
+    this.#submitted = at.hardState;
+    this.#snapshots = [...at.snapshots];
+  }
+
+  /** A new, empty log in `folder`, which appears whole or not at all. Fails with WAL_EXISTS. */
+  static async create(folder: string, identity: Identity, options: WalInternals = {}): Promise<Wal> {
+    const aside = `${folder}.tmp`;
+    await rm(aside, { recursive: true, force: true });
+    await mkdir(aside, { recursive: true, mode: 0o700 });
+    const allocationBytes = options.allocationBytes ?? defaultAllocationBytes;
+    const position = {
+      segments: [],
+      allocationBytes,
+      allocated: 0,
+      end: -1,
+      lastBatch: 0,
+      lastIndex: 0,
+      hardState: undefined,
+      snapshots: [],
+    };
+    const made = await writeSegment(aside, identity, position);
+    try {
+      await rename(aside, folder);
+    } catch (error) {
+      await rm(aside, { recursive: true, force: true });
+      throw new StorageError('WAL_EXISTS', `${folder} already holds a log`, error);
+    }
+    await syncFolder(join(folder, '..'));
+    const path = join(folder, segmentName(made.segment));
+    const file = await (options.openFile ?? openAppendFile)(path);
+    return new Wal(folder, identity, options, file, { ...position, ...made, segments: [{ ...made.segment, path }] });
+  }
+
+  /** Opens an existing log, cuts a torn tail and reads everything. Fails with WAL_MISSING or WAL_CORRUPT. */
+  static async open(folder: string, options: WalInternals = {}): Promise<{ wal: Wal; contents: WalContents }> {
+    const { contents, position } = await readLog(folder);
+    const last = position.segments.at(-1)!;
+    const file = await (options.openFile ?? openAppendFile)(last.path);
+    if (contents.tornBytes > 0) await file.zero(position.end, position.end + contents.tornBytes);
+    const { allocationBytes } = position;
+    const whole = Math.ceil(position.allocated / allocationBytes) * allocationBytes;
+    if (whole > position.allocated) await file.zero(position.allocated, whole);
+    const wal = new Wal(folder, contents.identity, options, file, { ...position, allocated: whole });
+    return { wal, contents };
+  }
+
+  get lastIndex(): number {
+    return this.#lastIndex;
+  }
+
+  get segmentCount(): number {
+    return this.#segments.length;
+  }
+
+  /** Resolves when the batch is durable. A hard state that only moves `commit` resolves at once and is written later. */
+  append(batch: WalBatch): Promise<void> {
+    const refused = this.#failure ?? (this.#closed ? new StorageError('WAL_CLOSED', 'the log is closed') : undefined);
+    if (refused) return Promise.reject(refused);
+    if (this.#isCommitOnly(batch)) {
+      this.#unwrittenCommit = batch.hardState ?? this.#unwrittenCommit;
+      return Promise.resolve();
+    }
+    if (batch.hardState) {
+      this.#submitted = batch.hardState;
+      this.#unwrittenCommit = undefined;
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ batch, resolve, reject });
+      this.#flushing ??= this.#flush();
+    });
+  }
+
+  #isCommitOnly({ hardState, entries, snapshot }: WalBatch): boolean {
+    if (snapshot !== undefined || (entries !== undefined && entries.length > 0)) return false;
+    if (hardState === undefined) return true;
+    return hardState.term === this.#submitted?.term && hardState.vote === this.#submitted.vote;
+  }
+
+  /** Removes segments whose entries all lie at or below `through`, and forgets snapshot marks below it. */
+  async release(through: number): Promise<void> {
+    this.#snapshots = this.#snapshots.filter((mark) => mark.index >= through);
+    let removed = 0;
+    while (this.#segments.length > 1 && this.#segments[1]!.firstIndex <= through + 1) {
+      // Oldest first and one by one: a crash in between leaves no hole.
+      await rm(this.#segments.shift()!.path);
+      removed++;
+    }
+    if (removed > 0) await syncFolder(this.#folder);
+  }
+
+  /** Writes what still waits, then closes. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#unwrittenCommit && !this.#failure) this.#flushing ??= this.#flush();
+    await this.#flushing?.catch(() => {});
+    await this.#extending?.catch(() => {});
+    await this.#file.close();
+  }
+
+  async #flush(): Promise<void> {
+    // Let the rest of this turn's appends join.
+    await Promise.resolve();
+    while ((this.#waiting.length > 0 || (this.#closed && this.#unwrittenCommit)) && !this.#failure) {
+      const taken = this.#waiting;
+      this.#waiting = [];
+      try {
+        await this.#write(taken.map(({ batch }) => batch));
+        for (const { resolve } of taken) resolve();
+      } catch (error) {
+        const failure = this.#fail(error);
+        for (const { reject } of taken) reject(failure);
+      }
+    }
+    if (this.#failure) for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
+    this.#flushing = undefined;
+  }
+
+  async #write(batches: readonly WalBatch[]): Promise<void> {
+    if (this.#end > this.#segmentBytes) await this.#cut();
+    const records: WalRecord[] = [];
+    const add = (type: WalRecord['type'], payload: Uint8Array): void => {
+      if (payload.length > maxPayloadBytes) {
+        throw new StorageError(
+          'RECORD_TOO_LARGE',
+          `a record of ${payload.length} bytes; the limit is ${maxPayloadBytes}`,
+        );
+      }
+      records.push({ type, payload });
+    };
+    let hardState: StoredHardState | undefined;
+    for (const batch of batches) hardState = batch.hardState ?? hardState;
+    hardState = this.#unwrittenCommit ?? hardState;
+    this.#unwrittenCommit = undefined;
+    if (hardState) {
+      this.#hardState = hardState;
+      add('hardState', encodeHardState(hardState));
+    }
+    for (const { entries, snapshot } of batches) {
+      for (const entry of entries ?? []) {
+        add('entry', encodeEntry(entry));
+        this.#lastIndex = entry.index;
+      }
+      if (snapshot) {
+        add('snapshot', encodeJson(snapshot));
+        this.#snapshots.push(snapshot);
+        if (snapshot.replacesLog) this.#lastIndex = snapshot.index;
+      }
+    }
+    const number = this.#segments.at(-1)!.number;
+    const bytes = encodeBatch(records, number, this.#end, this.#lastBatch + 1);
+    await this.#allocate(this.#end + bytes.length + headerBytes);
+    await this.#file.write(bytes, this.#end);
+    this.#end += bytes.length;
+    this.#lastBatch = (this.#lastBatch + 1) >>> 0;
+    this.#extendAhead();
+  }
+
+  /** Zeros are durable before records go there, so that the file's length proves that nothing was cut off. */
+  async #allocate(upTo: number): Promise<void> {
+    await this.#extending;
+    if (upTo <= this.#allocated) return;
+    const to = Math.ceil(upTo / this.#allocationBytes) * this.#allocationBytes;
+    await this.#file.zero(this.#allocated, to);
+    this.#allocated = to;
+  }
+
+  #extendAhead(): void {
+    if (this.#extending || this.#allocated > this.#segmentBytes) return;
+    if (this.#allocated - this.#end > this.#allocationBytes / 2) return;
+    const to = this.#allocated + this.#allocationBytes;
+    this.#extending = this.#file.zero(this.#allocated, to).then(
+      () => {
+        this.#allocated = to;
+        this.#extending = undefined;
+      },
+      (error: unknown) => {
+        this.#extending = undefined;
+        this.#fail(error);
+      },
+    );
+  }
+
+  async #cut(): Promise<void> {
+    await this.#extending;
+    const made = await writeSegment(this.#folder, this.#identity, {
+      segments: this.#segments,
+      allocationBytes: this.#allocationBytes,
+      allocated: this.#allocated,
+      end: this.#end,
+      lastBatch: this.#lastBatch,
+      lastIndex: this.#lastIndex,
+      hardState: this.#hardState,
+      snapshots: this.#snapshots,
+    });
+    const before = this.#file;
+    this.#file = await this.#openFile(made.segment.path);
+    await before.close();
+    this.#segments.push(made.segment);
+    this.#allocated = made.allocated;
+    this.#end = made.end;
+    this.#lastBatch = made.lastBatch;
+  }
+
+  #fail(error: unknown): StorageError {
+    if (this.#failure) return this.#failure;
+    const why = error instanceof Error ? error.message : String(error);
+    this.#failure = new StorageError(
+      'WAL_FAILED',
+      `cannot write the log in ${this.#folder}: ${why}; the member must stop`,
+      error,
+    );
+    this.#onFailure(this.#failure);
+    return this.#failure;
+  }
+}
+
+/** A new segment with its head, complete under its name or not there. */
+async function writeSegment(folder: string, identity: Identity, at: WalPosition) {
+  const number = (at.segments.at(-1)?.number ?? -1) + 1;
+  const firstIndex = at.lastIndex + 1;
+  const segment: Segment = { number, firstIndex, path: join(folder, segmentName({ number, firstIndex })) };
+  const head: SegmentHead = {
+    format: 1,
+    segment: number,
+    allocationBytes: at.allocationBytes,
+    firstIndex,
+    previousEnd: at.end,
+    clusterId: identity.clusterId,
+    memberId: identity.memberId,
+    hardState: at.hardState,
+    snapshots: at.snapshots,
+  };
+  const lastBatch = (at.lastBatch + 1) >>> 0;
+  const bytes = encodeBatch([{ type: 'head', payload: encodeJson(head) }], number, 0, lastBatch);
+  const allocated = Math.ceil((bytes.length + headerBytes) / at.allocationBytes) * at.allocationBytes;
+  const whole = Buffer.alloc(allocated);
+  whole.set(bytes);
+  await writeWhole(segment.path, whole);
+  return { segment, allocated, end: bytes.length, lastBatch };
+}
