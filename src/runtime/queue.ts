@@ -10,8 +10,8 @@ export interface WorkQueue {
   add(key: Key): void;
   /** Adds after a delay. Of several delays of one key the earliest counts; zero or less adds at once. */
   addAfter(key: Key, milliseconds: number): void;
-  /** Adds after the key's exponential delay. */
-  addRateLimited(key: Key): void;
+  /** Adds after the key's exponential delay, and not before `atLeastMs` milliseconds. */
+  addRateLimited(key: Key, atLeastMs?: number): void;
   /** The key did well: its next failure begins with the shortest delay again. */
   forget(key: Key): void;
   failures(key: Key): number;
@@ -99,7 +99,7 @@ export function createQueue(options: QueueOptions = {}): WorkQueue {
   return {
     add,
     addAfter,
-    addRateLimited: (key) => addAfter(key, limiter.next(key)),
+    addRateLimited: (key, atLeastMs = 0) => addAfter(key, Math.max(atLeastMs, limiter.next(key))),
     forget: (key) => limiter.forget(key),
     failures: (key) => limiter.failures(key),
     take() {
