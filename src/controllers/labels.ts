@@ -1,6 +1,5 @@
 /** The labels and annotations that Raftsman puts on what it makes, and by which it finds it again. */
 import { version } from '../version.ts';
-import { labelValue } from './names.ts';
 
 export const MANAGED_BY = 'app.kubernetes.io/managed-by';
 export const COMPONENT = 'app.kubernetes.io/component';
@@ -17,8 +16,6 @@ export const RESTORE_UID = 'raftsman.dev/restore-uid';
 export const TOKEN = 'raftsman.dev/cluster-token';
 /** On disks: the cluster has once been complete, so an empty disk beside this one is a lost member. */
 export const FORMED = 'raftsman.dev/formed';
-/** On objects: a hash of the manifest last applied, which shows fields that have since left the manifest. */
-export const APPLIED = 'raftsman.dev/applied';
 /** On member pods: a hash of what they run. A pod whose hash differs from the StatefulSet's is out of date. */
 export const TEMPLATE = 'raftsman.dev/template';
 /** On member pods: a hash of what they restore from. It counts only until the cluster has formed. */
@@ -33,7 +30,7 @@ export type Labels = Readonly<Record<string, string>>;
 export function memberSelector(cluster: string): Labels {
   return {
     'app.kubernetes.io/name': 'raftsman',
-    'app.kubernetes.io/instance': labelValue(cluster),
+    'app.kubernetes.io/instance': cluster,
     [COMPONENT]: 'member',
   };
 }
@@ -45,7 +42,7 @@ export function podLabels(cluster: string, component: Component): Labels {
     [COMPONENT]: component,
     'app.kubernetes.io/part-of': 'raftsman',
     [MANAGED_BY]: 'raftsman',
-    [CLUSTER]: labelValue(cluster),
+    [CLUSTER]: cluster,
   };
 }
 

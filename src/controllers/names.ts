@@ -2,34 +2,6 @@
  * The names of everything that is made for a resource. They are a function of the resource alone, so that a retry, a
  * restarted operator or a second leader arrives at the same object and never at a duplicate.
  */
-import { createHash } from 'node:crypto';
-
-/** Pods copy a Job's or StatefulSet's name into a label value, which Kubernetes limits to 63 characters. */
-const LABEL_LIMIT = 63;
-
-export function shortHash(text: string, length = 10): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, length);
-}
-
-/** `base-suffix`, cut to `limit` characters with a hash of the whole in place of what was cut. */
-export function childName(base: string, suffix: string, limit = LABEL_LIMIT): string {
-  const plain = `${base}-${suffix}`;
-  if (plain.length <= limit && !base.includes('.')) return plain;
-  const hash = shortHash(base);
-  const room = limit - suffix.length - hash.length - 2;
-  const head = base
-    .replaceAll('.', '-')
-    .slice(0, room)
-    .replace(/[^a-z0-9]+$/, '');
-  return `${head}-${hash}-${suffix}`;
-}
-
-/** A label value for a resource's name: names may have 253 characters, label values only 63. */
-export function labelValue(name: string): string {
-  if (name.length <= LABEL_LIMIT) return name;
-  const hash = shortHash(name);
-  return `${name.slice(0, LABEL_LIMIT - hash.length - 1).replace(/[^A-Za-z0-9]+$/, '')}-${hash}`;
-}
 
 export interface ClusterNames {
   readonly statefulSet: string;
@@ -94,10 +66,14 @@ export function archiveKey(snapshot: { namespace: string; cluster: string; name:
 }
 
 /**
- * The name of a policy's snapshot of one scheduled minute. Derived from that minute alone: whoever creates it twice
- * gets AlreadyExists the second time.
+ * The names of the Jobs of a snapshot or restore. The API bounds the names of these to 52 characters, so that a Job's
+ * fits into the label that its pods bear.
  */
-export function scheduledName(policy: string, scheduled: Date): string {
-  const stamp = scheduled.toISOString().slice(0, 16).replace(/[-:]/g, '').replace('T', '-');
-  return childName(policy, stamp);
-}
+export const jobNames = {
+  save: (snapshot: string) => `${snapshot}-save`,
+  /** A Job whose result was lost is run once more, under a name of its own. */
+  saveAgain: (snapshot: string) => `${snapshot}-save-2`,
+  remove: (snapshot: string) => `${snapshot}-delete`,
+  verify: (restore: string) => `${restore}-verify`,
+  verifyAgain: (restore: string) => `${restore}-verify-2`,
+} as const;

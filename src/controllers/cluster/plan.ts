@@ -6,10 +6,11 @@ import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { ConfigMap, PersistentVolumeClaim, Pod, StatefulSet } from '../../kube/kinds.ts';
+import { needsApply } from '../../kube/needs-apply.ts';
 import { controllerOf, type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
 import { note } from '../events.ts';
-import { FORMED, TOKEN } from '../labels.ts';
-import { same, upToDate } from '../manifests.ts';
+import { FORMED, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
+import { same } from '../manifests.ts';
 import { diskNames } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
 import { leadership, type MemberViews, nextToReplace, observeMembers, outdated } from './members.ts';
@@ -76,7 +77,6 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   const actions: ClusterAction[] = [];
   const acts = blocked === undefined && !spec.paused;
   const creates = acts && children.statefulSet === undefined;
-  const stale: ClusterAction[] = acts ? applies(clusterObjects(input), children) : [];
   const template = memberTemplate(input).metadata.annotations;
   const leader = leadership(members).leader;
   const outdatedMembers = members.filter(({ pod }) => pod && outdated(pod, template, formed)).map(({ name }) => name);
@@ -92,8 +92,8 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   const { toWrite, waitMs } = worthWriting(observed, status, now);
   // Recorded before the configuration lets go of "new", and before anything can be lost.
   if (toWrite) actions.push({ kind: 'status', status: toWrite });
-  actions.push(...stale);
-  if (acts && stale.length === 0 && settled(children.statefulSet)) {
+  if (acts) actions.push(...applies(clusterObjects(input), children));
+  if (acts && settled(children.statefulSet, template)) {
     const next = nextToReplace(members, template, leader, formed);
     if (next?.pod) {
       actions.push({ kind: 'replaceMember', pod: next.name, uid: next.pod.metadata.uid });
@@ -115,7 +115,7 @@ function applies(objects: ClusterObjects, children: ClusterObserved['children'])
   return (Object.keys(objects) as Part[]).flatMap((part): ClusterAction[] => {
     const there = children[part];
     const object = objects[part];
-    return upToDate(object, there) ? [] : [{ kind: 'apply', part, object, exists: there !== undefined }];
+    return needsApply(object, there) ? [{ kind: 'apply', part, object, exists: there !== undefined }] : [];
   });
 }
 
@@ -128,9 +128,11 @@ function marks({ cluster, disks }: ClusterObserved, token: string): ClusterActio
 }
 
 /** The controller of StatefulSets has seen the template: a member that is deleted now comes back with it. */
-function settled(statefulSet: Live<StatefulSet> | undefined): boolean {
+function settled(statefulSet: Live<StatefulSet> | undefined, template: Readonly<Record<string, string>>): boolean {
   const seen = statefulSet?.status?.observedGeneration;
-  return seen !== undefined && seen === statefulSet?.metadata.generation;
+  if (!statefulSet || seen === undefined || seen !== statefulSet.metadata.generation) return false;
+  const { metadata } = statefulSet.spec['template'] as { metadata?: { annotations?: Record<string, string> } };
+  return [TEMPLATE, RESTORE_TEMPLATE].every((hash) => metadata?.annotations?.[hash] === template[hash]);
 }
 
 interface Origin {
@@ -179,6 +181,7 @@ function foreignObject(cluster: Live<RaftCluster>, foreign: Live<KubeObject>): B
   return {
     reason: 'NameTaken',
     message: `${what} is in the way and belongs to ${owner ? `${owner.kind} ${owner.name}` : 'somebody else'}: delete it, or give this cluster another name`,
+    recheck: true,
   };
 }
 

@@ -3,7 +3,7 @@ import type { RaftCluster } from '../../api/cluster.ts';
 import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
 import type { Manifest, OwnerReference } from '../../kube/objects.ts';
 import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
-import { hashOf, stamped } from '../manifests.ts';
+import { hashOf } from '../manifests.ts';
 import { clusterNames, DISK, memberHost, memberNames, PORTS } from '../names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from '../restricted.ts';
 import { storeEnvironment, storeMounts, storeVolumes } from '../store/access.ts';
@@ -45,11 +45,11 @@ export interface ClusterObjects {
 
 export function clusterObjects(input: ClusterInput): ClusterObjects {
   return {
-    config: stamped(config(input)),
-    peers: stamped(peers(input)),
-    client: stamped(client(input)),
-    disruptionBudget: stamped(disruptionBudget(input)),
-    statefulSet: stamped(statefulSet(input)),
+    config: config(input),
+    peers: peers(input),
+    client: client(input),
+    disruptionBudget: disruptionBudget(input),
+    statefulSet: statefulSet(input),
   };
 }
 

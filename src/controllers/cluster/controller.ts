@@ -1,0 +1,253 @@
+/** Reconciles RaftClusters: observes, asks the plan, does what it says. */
+import type { RaftCluster } from '../../api/cluster.ts';
+import { raftCluster, raftSnapshot, raftSnapshotPolicy, raftSnapshotStore } from '../../api/kinds.ts';
+import type { RaftSnapshotPolicy } from '../../api/policy.ts';
+import type { RaftSnapshot } from '../../api/snapshot.ts';
+import type { RaftSnapshotStore } from '../../api/store.ts';
+import type { MemberStatus } from '../../engines/engine.ts';
+import {
+  configMaps,
+  type Pod,
+  persistentVolumeClaims,
+  podDisruptionBudgets,
+  pods,
+  services,
+  statefulSets,
+} from '../../kube/kinds.ts';
+import {
+  type Key,
+  type KubeObject,
+  keyOf,
+  type Live,
+  type Manifest,
+  type ResourceType,
+  refOf,
+} from '../../kube/objects.ts';
+import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
+import { CLUSTER, COMPONENT, FORMED } from '../labels.ts';
+import type { Latest } from '../latest.ts';
+import { same } from '../manifests.ts';
+import { clusterNames, PORTS } from '../names.ts';
+import { Polls } from '../polls.ts';
+import { byLabel, selections, type World } from '../world.ts';
+import { messageOf, writeStatus } from '../writes.ts';
+import { type MemberViews, podReady } from './members.ts';
+import { type ClusterAction, type ClusterObserved, type Part, planCluster } from './plan.ts';
+
+export const CLUSTER_CONTROLLER = 'cluster';
+
+/** How often a member that leads or follows is asked, and one that is silent or knows no leader. */
+const CALM_MS = 5_000;
+const ANXIOUS_MS = 1_000;
+const STATUS_TIMEOUT_MS = 2_000;
+
+export interface ClusterController {
+  readonly definition: ControllerDefinition<RaftCluster>;
+  close(): void;
+}
+
+export function clusterController(world: World): ClusterController {
+  const { client, views, manager, clock } = world;
+  const { own, managed } = selections(world.namespace);
+  const revisionWrittenAt = new Map<Key, number>();
+  const polls = new Polls<MemberStatus>({
+    clock,
+    timeoutMs: STATUS_TIMEOUT_MS,
+    concurrency: 64,
+    everyMs: ({ value, failures }) => (failures > 0 || value?.leaderId === undefined ? ANXIOUS_MS : CALM_MS),
+    wake: (key) => manager.enqueue(CLUSTER_CONTROLLER, key),
+  });
+
+  const parts: { readonly [P in Part]: { type: ResourceType; latest: Latest<KubeObject>; name(c: string): string } } = {
+    config: part(configMaps, views.configMaps, (c) => clusterNames(c).config),
+    peers: part(services, views.services, (c) => clusterNames(c).peers),
+    client: part(services, views.services, (c) => clusterNames(c).client),
+    disruptionBudget: part(podDisruptionBudgets, views.disruptionBudgets, (c) => clusterNames(c).disruptionBudget),
+    statefulSet: part(statefulSets, views.statefulSets, (c) => clusterNames(c).statefulSet),
+  };
+
+  /** What is not in the caches may still be there without our labels: somebody else's, which we must not touch. */
+  async function childrenOf(cluster: Live<RaftCluster>, signal: AbortSignal): Promise<ClusterObserved['children']> {
+    const { namespace, name } = cluster.metadata;
+    const found = await Promise.all(
+      (Object.keys(parts) as Part[]).map(async (each) => {
+        const { type, latest, name: nameOf } = parts[each];
+        const ref = { namespace: namespace ?? '', name: nameOf(name) };
+        return [each, latest.get(keyOf(ref)) ?? (await client.find(type, ref, { signal }))] as const;
+      }),
+    );
+    return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as ClusterObserved['children'];
+  }
+
+  function askMembers(key: Key, cluster: Live<RaftCluster>, members: readonly Live<Pod>[]): MemberViews {
+    const engine = world.engine(cluster.spec.engine.type);
+    polls.ask(
+      key,
+      members
+        .filter(({ status, metadata }) => status?.podIP && status.phase === 'Running' && !metadata.deletionTimestamp)
+        .map((pod) => {
+          const url = memberUrl(pod.status!.podIP!);
+          return {
+            id: pod.metadata.name,
+            of: `${pod.metadata.uid} ${pod.status!.podIP}`,
+            again: `${podReady(pod)} ${members.length}`,
+            ask: (signal: AbortSignal) => engine.status({ url }, { signal, timeoutMs: STATUS_TIMEOUT_MS }),
+          };
+        }),
+    );
+    return new Map(
+      [...polls.answers(key)].map(([name, { value, failures, error }]) => [
+        name,
+        {
+          ...(value === undefined ? {} : { status: value }),
+          failures,
+          ...(error === undefined ? {} : { error: messageOf(error) }),
+        },
+      ]),
+    );
+  }
+
+  async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
+    const cluster = views.clusters.get(key);
+    if (!cluster || cluster.metadata.deletionTimestamp !== undefined) {
+      polls.ask(key, []);
+      revisionWrittenAt.delete(key);
+      return {};
+    }
+    const members = views.pods.byIndex('cluster', key).filter(isMember);
+    const storeName = cluster.spec.bootstrap?.restore.storeName;
+    const store = storeName && views.stores.get(keyOf({ ...refOf(key), name: storeName }));
+    const writtenAt = revisionWrittenAt.get(key);
+    const observed: ClusterObserved = {
+      cluster,
+      children: await childrenOf(cluster, context.signal),
+      pods: members,
+      disks: views.disks.byIndex('cluster', key),
+      ...(store ? { store } : {}),
+      views: askMembers(key, cluster, members),
+      snapshots: views.snapshots.cache.byIndex('cluster', key),
+      policies: views.policies.cache.byIndex('cluster', key),
+      settings: world.settings,
+      ...(writtenAt === undefined ? {} : { revisionWrittenAt: writtenAt }),
+    };
+    const plan = planCluster(observed, new Date(context.now));
+    await act(key, observed, plan.actions, context);
+    return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
+  }
+
+  async function act(
+    key: Key,
+    { cluster, children }: ClusterObserved,
+    actions: readonly ClusterAction[],
+    { log, now, signal }: ReconcileContext,
+  ): Promise<void> {
+    const { namespace } = refOf(key);
+    // In the plan's order: what is recorded comes before what depends on it. Objects, though, go out all at once.
+    await Promise.all(
+      actions.flatMap((action) =>
+        action.kind === 'markDisk'
+          ? client.patch(
+              persistentVolumeClaims,
+              { namespace: namespace ?? '', name: action.name },
+              { metadata: { annotations: { [FORMED]: action.token } } },
+              { signal },
+            )
+          : [],
+      ),
+    );
+    const status = actions.find((action) => action.kind === 'status')?.status;
+    const recorded = async () => {
+      if (status === undefined) return;
+      await writeStatus(client, raftCluster as ResourceType<RaftCluster>, views.clusters, cluster, status);
+      revisionWrittenAt.set(key, now);
+    };
+    const applied = () =>
+      Promise.all(
+        actions.flatMap((action) => (action.kind === 'apply' ? apply(action.part, action.object, children) : [])),
+      );
+    // A cluster that is being made has nothing to lose yet: its members must not wait for its status.
+    if (status?.formed && !cluster.status?.formed) {
+      await recorded();
+      await applied();
+    } else {
+      await applied();
+      await recorded();
+    }
+    for (const action of actions) {
+      if (action.kind === 'replaceMember') {
+        log.info('replacing member', { cluster: key, pod: action.pod });
+        await client.delete(
+          pods,
+          { namespace: namespace ?? '', name: action.pod },
+          { preconditions: { uid: action.uid }, signal },
+        );
+      }
+      if (action.kind === 'event') world.events.record(cluster, action.event);
+    }
+  }
+
+  async function apply(each: Part, object: Manifest, children: ClusterObserved['children']): Promise<void> {
+    const { type, latest } = parts[each];
+    const live = children[each];
+    if (live) await world.applier.apply<KubeObject>(type, object, live);
+    else latest.wrote(await client.apply<KubeObject>(type, object));
+  }
+
+  const ofCluster = <T extends KubeObject>(kind: ResourceType<T>): Watch<T> => ({
+    kind,
+    selector: managed,
+    keys: byLabel(CLUSTER),
+  });
+  const watches: Watch[] = [
+    ofCluster(statefulSets),
+    ofCluster(services),
+    ofCluster(configMaps),
+    ofCluster(podDisruptionBudgets),
+    { ...ofCluster(pods), keys: (pod) => (isMember(pod) ? byLabel(CLUSTER)(pod) : []) },
+    ofCluster(persistentVolumeClaims),
+    {
+      kind: raftSnapshotStore,
+      selector: own,
+      keys: (store: Live<RaftSnapshotStore>) =>
+        views.clusters.cache.byIndex('store', keyOf(store)).map((cluster) => keyOf(cluster)),
+    } as Watch,
+    {
+      kind: raftSnapshot,
+      selector: own,
+      keys: (snapshot: Live<RaftSnapshot>) => [keyOf({ ...refOf(keyOf(snapshot)), name: snapshot.spec.clusterName })],
+      changed: (before: Live<RaftSnapshot>, after: Live<RaftSnapshot>) =>
+        before.status?.completionTime !== after.status?.completionTime,
+    } as Watch,
+    {
+      kind: raftSnapshotPolicy,
+      selector: own,
+      keys: (policy: Live<RaftSnapshotPolicy>) => [keyOf({ ...refOf(keyOf(policy)), name: policy.spec.clusterName })],
+      changed: (before: Live<RaftSnapshotPolicy>, after: Live<RaftSnapshotPolicy>) =>
+        !same(before.status?.nextScheduleTime, after.status?.nextScheduleTime),
+    } as Watch,
+  ];
+
+  return {
+    definition: {
+      name: CLUSTER_CONTROLLER,
+      kind: raftCluster as ResourceType<RaftCluster>,
+      selector: own,
+      watches,
+      workers: world.workers,
+      reconcile,
+    },
+    close: () => polls.close(),
+  };
+}
+
+function part<T extends KubeObject>(type: ResourceType<T>, latest: Latest<T>, name: (cluster: string) => string) {
+  return { type: type as ResourceType, latest: latest as unknown as Latest<KubeObject>, name };
+}
+
+export function memberUrl(podIP: string): string {
+  return `http://${podIP.includes(':') ? `[${podIP}]` : podIP}:${PORTS.client}`;
+}
+
+function isMember(pod: Live<KubeObject>): boolean {
+  return pod.metadata.labels?.[COMPONENT] === 'member';
+}

@@ -1,0 +1,70 @@
+/** How controllers write: only what differs, and never over an object that belongs to somebody else. */
+
+import type { KubeClient } from '../kube/contract.ts';
+import { isAlreadyExists } from '../kube/errors.ts';
+import {
+  controllerOf,
+  type KubeObject,
+  keyOf,
+  type Live,
+  type Manifest,
+  ownedBy,
+  type ResourceType,
+  refOf,
+} from '../kube/objects.ts';
+import type { Latest } from './latest.ts';
+
+/** An object of the name that we need belongs to somebody else. */
+export class NameTakenError extends Error {
+  readonly code = 'CONTROLLER_NAME_TAKEN';
+  constructor(object: KubeObject) {
+    const owner = controllerOf(object);
+    super(
+      `${object.kind} ${object.metadata.name} is in the way and belongs to ${owner ? `${owner.kind} ${owner.name}` : 'somebody else'}: delete it, or use another name`,
+    );
+    this.name = 'NameTakenError';
+  }
+}
+
+interface WithStatus<S> extends KubeObject {
+  readonly status?: S;
+}
+
+/** Replaces the status of `object` as we know it; refused by the server (409 Conflict) where somebody wrote meanwhile. */
+export async function writeStatus<S, T extends WithStatus<S>>(
+  client: KubeClient,
+  type: ResourceType<T>,
+  latest: Latest<T>,
+  object: Live<T>,
+  status: S,
+): Promise<Live<T>> {
+  const written = await client.replace<T>(type, { ...object, status }, { subresource: 'status' });
+  latest.wrote(written);
+  return written;
+}
+
+/** Creates an object once. One that is there already counts as made, if it is of the same owner. */
+export async function createOnce<T extends KubeObject>(
+  client: KubeClient,
+  type: ResourceType<T>,
+  latest: Latest<T>,
+  owner: Live,
+  manifest: Manifest,
+): Promise<'created' | 'there'> {
+  try {
+    latest.wrote(await client.create<T>(type, manifest as unknown as T));
+    return 'created';
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+    const there = await client.find<T>(type, refOf(keyOf(manifest)));
+    // Gone between the two: the next look creates it.
+    if (there === undefined) throw error;
+    if (controllerOf(there)?.uid !== ownedBy(owner).uid) throw new NameTakenError(there);
+    latest.wrote(there);
+    return 'there';
+  }
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
