@@ -229,7 +229,7 @@ export type RaftEvent =
   | { readonly type: 'receive'; readonly message: Exclude<Message, SnapshotMessage> }
   | { readonly type: 'propose'; readonly id: number; readonly data: Uint8Array }
   | { readonly type: 'readIndex'; readonly id: number }
-  /** Start an election now. No effect on a leader, on one who knows a leader, or on one who may not vote. */
+  /** Start an election now. No effect on a member that knows a leader, whose candidacy is under way, or that may not vote. */
   | { readonly type: 'campaign' }
   /** The `persist` or `installSnapshot` of this id, and all before it, are durable. */
   | { readonly type: 'persisted'; readonly id: number }

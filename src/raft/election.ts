@@ -1,0 +1,101 @@
+/** Elections: timeouts, pre-votes, votes and who may be refused one (thesis §3.4, §4.2.3, §9.6; GR-09..15). */
+import { isVoter, voteResult } from './configuration.ts';
+import type { Core } from './core.ts';
+import { asTerm, type MemberId, type Message } from './types.ts';
+
+type Vote = Extract<Message, { type: 'vote' }>;
+type VoteResponse = Extract<Message, { type: 'voteResponse' }>;
+
+export function tickElection(core: Core): void {
+  core.electionElapsed++;
+  if (core.electionElapsed >= core.electionTimeout && isVoter(core.configuration, core.id)) campaign(core);
+}
+
+export function campaign(core: Core): void {
+  if (core.settings.preVote) {
+    core.becomePreCandidate();
+    requestVotes(core, true);
+    countVotes(core);
+  } else {
+    stand(core);
+  }
+}
+
+function stand(core: Core): void {
+  core.becomeCandidate();
+  requestVotes(core, false);
+}
+
+function requestVotes(core: Core, preVote: boolean): void {
+  const term = preVote ? asTerm(core.term + 1) : core.term;
+  const { last: lastIndex, lastTerm } = core.log;
+  const voters = new Set([...core.configuration.voters, ...core.configuration.votersOutgoing]);
+  for (const to of voters) {
+    if (to === core.id) continue;
+    const request = { type: 'vote', to, term, preVote, lastIndex, lastTerm } as const;
+    // A real candidacy promises its log: a vote for entries that a crash then took away would elect a member without them.
+    if (preVote) core.send(request);
+    else core.sendAfterPersist(request);
+  }
+}
+
+/** The own vote is durable, and with it the candidacy's term. */
+export function ownVoteDurable(core: Core): void {
+  if (core.votes.has(core.id)) return;
+  core.votes.set(core.id, true);
+  countVotes(core);
+}
+
+function countVotes(core: Core): void {
+  switch (voteResult(core.configuration, (id) => core.votes.get(id))) {
+    case 'pending':
+      return;
+    case 'lost':
+      core.becomeFollower(core.term, null);
+      return;
+    case 'won':
+      if (core.role === 'preCandidate') stand(core);
+      else core.becomeLeader();
+  }
+}
+
+/**
+ * §4.2.3: who has heard of a leader within the minimum election timeout refuses to help replace it, and does not even adopt
+ * the term. A leader counts its quorum in the same rhythm.
+ */
+export function isInTouchWithLeader(core: Core): boolean {
+  return core.settings.checkQuorum && core.leader !== null && core.electionElapsed < core.settings.electionTicks;
+}
+
+/** Terms are settled before: a real vote's term is not above ours any more. Learners vote as well: see CONFORMANCE. */
+export function answerVote(core: Core, message: Vote): void {
+  const { from: to, preVote } = message;
+  const open = core.vote === message.from || (core.vote === null && core.leader === null);
+  const eligible = message.term >= core.term && (open || (preVote && message.term > core.term));
+  if (!eligible || !core.log.isUpToDate(message.lastIndex, message.lastTerm)) {
+    core.send({ type: 'voteResponse', to, preVote, granted: false });
+    return;
+  }
+  if (preVote) {
+    core.send({ type: 'voteResponse', to, term: message.term, preVote, granted: true });
+    return;
+  }
+  core.vote = message.from;
+  core.resetElectionTimer();
+  core.sendAfterPersist({ type: 'voteResponse', to, preVote, granted: true });
+}
+
+export function countAnswer(core: Core, message: VoteResponse): void {
+  const asked = message.preVote ? 'preCandidate' : 'candidate';
+  if (core.role !== asked || !isVoter(core.configuration, message.from)) return;
+  // A granted pre-vote carries the term that was asked for; everything else the voter's own.
+  const expected = message.preVote && message.granted ? core.term + 1 : core.term;
+  if (message.term !== expected) return;
+  recordVote(core, message.from, message.granted);
+}
+
+function recordVote(core: Core, from: MemberId, granted: boolean): void {
+  if (core.votes.has(from)) return;
+  core.votes.set(from, granted);
+  countVotes(core);
+}
