@@ -64,7 +64,7 @@ export interface S3Spec {
   readonly endpoint?: string;
   /** Default `us-east-1`. */
   readonly region?: string;
-  /** Default true with an endpoint, false without. */
+  /** Whether the bucket is in the URL's path. Default false, as in the resource. */
   readonly forcePathStyle?: boolean;
 }
 

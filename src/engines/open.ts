@@ -1,0 +1,28 @@
+import { EmbeddedEngine } from './embedded.ts';
+import { type Endpoint, type Engine, EngineError, type EngineType } from './engine.ts';
+
+export const engineTypes: readonly EngineType[] = ['Embedded'];
+
+/** `ENGINE_UNKNOWN` for a type that this version does not know. */
+export function openEngine(type: string): Engine {
+  switch (type) {
+    case 'Embedded':
+      return new EmbeddedEngine();
+    default:
+      throw new EngineError('ENGINE_UNKNOWN', `unknown engine "${type}": use ${engineTypes.join(', ')}`);
+  }
+}
+
+/** `URL[,URL…]` as in etcdctl's `--endpoints`; a bare `host:port` means http. */
+export function parseEndpoints(text: string): Endpoint[] {
+  const urls = text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map((part) => (part.includes('://') ? part : `http://${part}`));
+  const wrong = urls.find((url) => !URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol));
+  if (wrong !== undefined || urls.length === 0) {
+    throw new EngineError('ENGINE_ENDPOINT_INVALID', `"${wrong ?? text}" is not an endpoint: use http://host:port`);
+  }
+  return urls.map((url) => ({ url }));
+}
