@@ -1,13 +1,15 @@
 /** How controllers write: only what differs, and never over an object that belongs to somebody else. */
 
 import type { KubeClient } from '../kube/contract.ts';
-import { isAlreadyExists } from '../kube/errors.ts';
+import { isAlreadyExists, isNotFound } from '../kube/errors.ts';
+import { type Job, jobs } from '../kube/kinds.ts';
 import {
   controllerOf,
   type KubeObject,
   keyOf,
   type Live,
   type Manifest,
+  type ObjectRef,
   ownedBy,
   type ResourceType,
   refOf,
@@ -67,4 +69,18 @@ export async function createOnce<T extends KubeObject>(
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Lets a finished Job go after `seconds`. One that is gone already is as good. */
+export async function expireJob(
+  client: KubeClient,
+  latest: Latest<Job>,
+  ref: ObjectRef,
+  seconds: number,
+): Promise<void> {
+  try {
+    latest.wrote(await client.patch(jobs, ref, { spec: { ttlSecondsAfterFinished: seconds } }));
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
 }

@@ -1,0 +1,174 @@
+/** Reconciles RaftSnapshots: one Job each, its progress and its result. */
+
+import type { RaftCluster } from '../../api/cluster.ts';
+import { findCondition } from '../../api/conditions.ts';
+import { raftCluster, raftSnapshot, raftSnapshotStore } from '../../api/kinds.ts';
+import type { RaftSnapshot } from '../../api/snapshot.ts';
+import type { RaftSnapshotStore } from '../../api/store.ts';
+import { ApiError } from '../../kube/errors.ts';
+import { addFinalizer, removeFinalizer } from '../../kube/finalizers.ts';
+import { type Job, jobs, pods } from '../../kube/kinds.ts';
+import { type Key, keyOf, type Live, type Manifest, type ResourceType, refOf } from '../../kube/objects.ts';
+import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
+import { warning } from '../events.ts';
+import { SNAPSHOT } from '../labels.ts';
+import { followJobs, progressPolls } from '../progress.ts';
+import { byLabel, selections, type World } from '../world.ts';
+import { createOnce, expireJob, messageOf, NameTakenError, writeStatus } from '../writes.ts';
+import { ARCHIVE_FINALIZER, ownJobs, planSnapshot, type SnapshotAction, type SnapshotObserved } from './plan.ts';
+
+export const SNAPSHOT_CONTROLLER = 'snapshot';
+const NAME_TAKEN_RETRY_MS = 10_000;
+
+export interface SnapshotController {
+  readonly definition: ControllerDefinition<RaftSnapshot>;
+  close(): void;
+}
+
+export function snapshotController(world: World): SnapshotController {
+  const { client, views } = world;
+  const { own, managed } = selections(world.namespace);
+  const type = raftSnapshot as ResourceType<RaftSnapshot>;
+  const polls = progressPolls(world, SNAPSHOT_CONTROLLER);
+
+  async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
+    const snapshot = views.snapshots.get(key);
+    if (!snapshot) {
+      polls.ask(key, []);
+      return {};
+    }
+    const now = new Date(context.now);
+    const { namespace } = refOf(key);
+    const near = (name: string) => keyOf({ namespace: namespace ?? '', name });
+    const cluster = views.clusters.get(near(snapshot.spec.clusterName));
+    const store = views.stores.get(near(snapshot.spec.storeName));
+    const known = { snapshot, jobs: jobsOf(key), pods: views.pods.byIndex('snapshot', key) };
+    const ended = snapshot.status?.completionTime !== undefined || snapshot.metadata.deletionTimestamp !== undefined;
+    const progress = followJobs(world, polls, key, ended ? [] : ownJobs(known), known.pods, now);
+    const observed: SnapshotObserved = {
+      ...known,
+      settings: world.settings,
+      ...(cluster ? { cluster } : {}),
+      ...(store ? { store } : {}),
+      ...(progress ? { progress } : {}),
+    };
+    const plan = planSnapshot(observed, now);
+    try {
+      await act(key, snapshot, plan.actions, context);
+    } catch (error) {
+      if (!(error instanceof NameTakenError)) throw error;
+      world.events.record(snapshot, warning('NameTaken', 'TakeSnapshot', messageOf(error)));
+      return { requeueAfterMs: NAME_TAKEN_RETRY_MS };
+    }
+    return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
+  }
+
+  /** With what we made a moment ago and the watch has not shown yet. */
+  function jobsOf(key: Key): readonly Live<Job>[] {
+    return views.jobs.cache.byIndex('snapshot', key).map((job) => views.jobs.get(keyOf(job)) ?? job);
+  }
+
+  async function act(
+    key: Key,
+    snapshot: Live<RaftSnapshot>,
+    actions: readonly SnapshotAction[],
+    { signal }: ReconcileContext,
+  ): Promise<void> {
+    const namespace = refOf(key).namespace ?? '';
+    let current = snapshot;
+    // What is recorded comes before what is made: a snapshot that is deleted must know what it may have written.
+    for (const action of order(actions)) {
+      switch (action.kind) {
+        case 'addFinalizer':
+          current = await addFinalizer(client, type, current, ARCHIVE_FINALIZER);
+          views.snapshots.wrote(current);
+          break;
+        case 'removeFinalizer':
+          await removeFinalizer(client, type, current, ARCHIVE_FINALIZER);
+          views.snapshots.gone(key);
+          break;
+        case 'createJob':
+          await create(current, action.job);
+          break;
+        case 'deleteJob':
+          await client.delete(
+            jobs,
+            { namespace, name: action.name },
+            { propagationPolicy: 'Background', preconditions: { uid: action.uid }, signal },
+          );
+          break;
+        case 'expireJob':
+          await expireJob(client, views.jobs, { namespace, name: action.name }, action.seconds);
+          break;
+        case 'status':
+          current = await writeStatus(client, type, views.snapshots, current, action.status);
+          break;
+        case 'event':
+          world.events.record(current, action.event);
+      }
+    }
+  }
+
+  async function create(snapshot: Live<RaftSnapshot>, job: Manifest): Promise<void> {
+    try {
+      await createOnce(client, jobs, views.jobs, snapshot, job);
+    } catch (error) {
+      const deleting = snapshot.metadata.deletionTimestamp !== undefined;
+      if (!deleting || !namespaceEnds(error)) throw error;
+      // Nothing can run in this namespace any more: holding the object back would only keep the namespace from going.
+      await removeFinalizer(client, type, snapshot, ARCHIVE_FINALIZER);
+    }
+  }
+
+  const ofSnapshot = { selector: managed, keys: byLabel(SNAPSHOT) };
+  const where = (index: string) => (object: Live) => views.snapshots.cache.byIndex(index, keyOf(object)).map(keyOf);
+  const watches: Watch[] = [
+    { kind: jobs, ...ofSnapshot },
+    { kind: pods, ...ofSnapshot },
+    {
+      kind: raftCluster,
+      selector: own,
+      keys: where('cluster'),
+      changed: (before: Live<RaftCluster>, after: Live<RaftCluster>) => serving(before) !== serving(after),
+    } as Watch,
+    {
+      kind: raftSnapshotStore,
+      selector: own,
+      keys: where('store'),
+      changed: (before: Live<RaftSnapshotStore>, after: Live<RaftSnapshotStore>) => usable(before) !== usable(after),
+    } as Watch,
+  ];
+  return {
+    definition: { name: SNAPSHOT_CONTROLLER, kind: type, selector: own, watches, workers: world.workers, reconcile },
+    close: () => polls.close(),
+  };
+}
+
+const ranks: Readonly<Record<SnapshotAction['kind'], number>> = {
+  addFinalizer: 0,
+  status: 1,
+  createJob: 2,
+  deleteJob: 2,
+  expireJob: 2,
+  removeFinalizer: 3,
+  event: 4,
+};
+
+function order(actions: readonly SnapshotAction[]): readonly SnapshotAction[] {
+  return actions.toSorted((a, b) => ranks[a.kind] - ranks[b.kind]);
+}
+
+/** What of a cluster matters to its snapshots. */
+function serving({ metadata, status }: Live<RaftCluster>): string {
+  return [metadata.deletionTimestamp, status?.formed, status?.readyReplicas].join(' ');
+}
+
+function usable({ metadata, status }: Live<RaftSnapshotStore>): string {
+  const ready = findCondition(status?.conditions, 'Ready');
+  return [metadata.deletionTimestamp, metadata.generation, ready?.status, ready?.message].join(' ');
+}
+
+function namespaceEnds(error: unknown): boolean {
+  if (!(error instanceof ApiError) || error.status !== 403) return false;
+  return error.body?.details?.causes?.some(({ reason }) => reason === 'NamespaceTerminating') ?? false;
+}

@@ -1,0 +1,56 @@
+/** The Jobs of a RaftSnapshot. */
+import type { RaftCluster } from '../../api/cluster.ts';
+import type { RaftSnapshot } from '../../api/snapshot.ts';
+import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
+import type { Manifest, OwnerReference } from '../../kube/objects.ts';
+import { jobManifest } from '../job.ts';
+import { SNAPSHOT } from '../labels.ts';
+import { memberEndpoints } from '../names.ts';
+import type { PodSettings } from '../restricted.ts';
+
+export interface SnapshotJobInput {
+  readonly name: string;
+  readonly snapshot: RaftSnapshot;
+  readonly owner: OwnerReference;
+  /** Needed to save, not to delete. */
+  readonly cluster?: RaftCluster;
+  readonly store: RaftSnapshotStoreSpec;
+  readonly key: string;
+  readonly settings: PodSettings;
+}
+
+export function saveJob(input: SnapshotJobInput): Manifest {
+  const { snapshot, cluster, key } = input;
+  const { clusterName } = snapshot.spec;
+  const replicas = cluster?.spec.replicas ?? 1;
+  const endpoints = memberEndpoints(clusterName, snapshot.metadata.namespace ?? 'default', replicas);
+  return job(input, 'save', [
+    `--endpoints=${endpoints.join(',')}`,
+    `--engine=${cluster?.spec.engine.type ?? 'Embedded'}`,
+    `--cluster=${clusterName}`,
+    `--key=${key}`,
+  ]);
+}
+
+export function deleteJob(input: SnapshotJobInput): Manifest {
+  return job(input, 'delete', [`--key=${input.key}`]);
+}
+
+function job(
+  { name, snapshot, owner, store, settings }: SnapshotJobInput,
+  verb: 'save' | 'delete',
+  args: readonly string[],
+): Manifest {
+  return jobManifest({
+    name,
+    namespace: snapshot.metadata.namespace ?? 'default',
+    owner,
+    cluster: snapshot.spec.clusterName,
+    component: 'snapshot',
+    labels: { [SNAPSHOT]: snapshot.metadata.name },
+    verb,
+    args,
+    store,
+    settings,
+  });
+}
