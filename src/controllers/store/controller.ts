@@ -45,10 +45,10 @@ export function storeController(world: World): ControllerDefinition<RaftSnapshot
       const keys = [wanted.accessKeyIdKey, wanted.secretAccessKeyKey, wanted.sessionTokenKey];
       const missing = keys.find((key) => key !== undefined && !secret.data?.[key]);
       if (missing !== undefined) return { kind: 'secretKeyMissing', secret: wanted.name, key: missing };
-      const sessionToken = wanted.sessionTokenKey && valueOf(secret, wanted.sessionTokenKey);
+      const sessionToken = wanted.sessionTokenKey && secretValue(secret, wanted.sessionTokenKey);
       credentials = {
-        accessKeyId: valueOf(secret, wanted.accessKeyIdKey),
-        secretAccessKey: valueOf(secret, wanted.secretAccessKeyKey),
+        accessKeyId: secretValue(secret, wanted.accessKeyIdKey),
+        secretAccessKey: secretValue(secret, wanted.secretAccessKeyKey),
         ...(sessionToken ? { sessionToken } : {}),
       };
     }
@@ -119,6 +119,6 @@ export function storeController(world: World): ControllerDefinition<RaftSnapshot
   };
 }
 
-function valueOf(secret: Live<Secret>, key: string): string {
+function secretValue(secret: Live<Secret>, key: string): string {
   return Buffer.from(secret.data?.[key] ?? '', 'base64').toString('utf8');
 }
