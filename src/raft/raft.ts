@@ -336,7 +336,8 @@ export class Raft {
     const elected = hardState.term !== before.term || hardState.vote !== before.vote;
     const moved = hardState.commit !== before.commit;
     const sync = entries.length > 0 || elected;
-    if (messages.length > 0) core.afterPersist = [];
+    // Always anew: a persist that is handed out owns its list, even an empty one.
+    core.afterPersist = [];
     if (sync || moved || (messages.length > 0 && !persists.idle)) {
       this.#hardState = hardState;
       const id = persists.issue(core.term, log.handed);
