@@ -91,8 +91,10 @@ export type ArchiveErrorCode =
   | 'ARCHIVE_HASH_MISMATCH'
   /** `state.bin` has not the size that `meta.json` says (NS-15, D19). */
   | 'ARCHIVE_SIZE_MISMATCH'
-  /** The file is not the one that was verified before. */
-  | 'ARCHIVE_CHANGED';
+  /** Not the archive that was verified before, or that was asked for by its checksum. */
+  | 'ARCHIVE_CHANGED'
+  /** A good archive, whose state is not of the engine that was asked for. */
+  | 'ARCHIVE_FOREIGN';
 
 /** An archive that cannot be written or must not be used. */
 export class ArchiveError extends Error {

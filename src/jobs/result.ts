@@ -3,6 +3,18 @@
  * container's termination message when it ends.
  */
 
+/**
+ * Flags of `raftsman job`:
+ *
+ *     save   --endpoints URL[,URL…] --key KEY [--cluster NAME] [--engine Embedded]
+ *     verify --key KEY [--checksum sha-256=…] [--engine Embedded]
+ *     fetch  --key KEY --output FILE [--checksum sha-256=…] [--engine Embedded] [--unless-exists PATH]
+ *     delete --key KEY
+ *
+ * verify and fetch refuse an archive whose state is not of the engine (`ARCHIVE_FOREIGN`) and, with `--checksum`, any
+ * other archive (`ARCHIVE_CHANGED`). With `--unless-exists`, fetch does nothing and answers `{"key":"…"}` when the path
+ * is there: an init container runs at every start of its pod, and a member that has its data needs no archive.
+ */
 export const progressPort = 8082;
 /** The kubelet keeps no more of a termination message. */
 export const terminationMessageLimit = 4096;

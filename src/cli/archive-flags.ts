@@ -1,0 +1,111 @@
+import { parseArgs } from 'node:util';
+
+export const usage = `usage: raftsman archive save    --endpoints URL[,URL...] FILE
+       raftsman archive inspect FILE
+       raftsman archive verify  FILE
+
+Instead of FILE, --store store.yaml --key KEY names an archive in a store.
+
+  save      write a snapshot of the cluster at the endpoints into a new archive
+  inspect   verify an archive and print what it is as JSON on standard output
+  verify    verify an archive; the exit status tells
+
+  --endpoints URL[,URL...]   client addresses of the members; the first that answers is asked
+  --cluster NAME             name of the cluster, kept in the archive
+  --engine NAME              Embedded (the default)
+  --force                    save: replace an archive that is there
+  --store FILE               manifest of a RaftSnapshotStore; credentials come from AWS_ACCESS_KEY_ID,
+                             AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+  --key KEY                  name of the archive in the store
+  --mount FOLDER             where the volume of a volume store is mounted (default /store)
+
+exit status: 0 done, the archive is good; 1 failed; 2 wrong usage
+`;
+
+/** Where an archive is. */
+export type Place =
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'store'; readonly manifest: string; readonly key: string; readonly mount: string | undefined };
+
+export type ArchiveCommand =
+  | { readonly verb: 'help' }
+  | {
+      readonly verb: 'save';
+      readonly place: Place;
+      readonly endpoints: string;
+      readonly cluster: string;
+      readonly engine: string;
+      readonly force: boolean;
+    }
+  | { readonly verb: 'inspect' | 'verify'; readonly place: Place };
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+  readonly code = 'CLI_USAGE';
+}
+
+const flags = {
+  endpoints: { type: 'string' },
+  cluster: { type: 'string' },
+  engine: { type: 'string' },
+  force: { type: 'boolean' },
+  store: { type: 'string' },
+  key: { type: 'string' },
+  mount: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+const onlyForSave = ['endpoints', 'cluster', 'engine', 'force'] as const;
+
+export function parseArchiveCommand(argv: readonly string[]): ArchiveCommand {
+  const { values, positionals } = parseStrictly(argv);
+  const [verb, ...rest] = positionals;
+  if (values.help === true || verb === 'help') return { verb: 'help' };
+  switch (verb) {
+    case 'save': {
+      const place = placeOf(verb, values, rest);
+      const { endpoints, cluster = '', engine = 'Embedded', force = false } = values;
+      if (!endpoints) throw new UsageError('save needs --endpoints, such as --endpoints http://127.0.0.1:2379');
+      return { verb, place, endpoints, cluster, engine, force };
+    }
+    case 'inspect':
+    case 'verify': {
+      const wrong = onlyForSave.find((name) => values[name] !== undefined);
+      if (wrong !== undefined) throw new UsageError(`${verb} takes no --${wrong}`);
+      return { verb, place: placeOf(verb, values, rest) };
+    }
+    case undefined:
+      throw new UsageError('what to do? use save, inspect or verify');
+    default:
+      throw new UsageError(`unknown command "${verb}": use save, inspect or verify`);
+  }
+}
+
+interface PlaceFlags {
+  readonly store?: string | undefined;
+  readonly key?: string | undefined;
+  readonly mount?: string | undefined;
+}
+
+function placeOf(verb: string, { store, key, mount }: PlaceFlags, rest: readonly string[]): Place {
+  const [path, more] = rest;
+  if (more !== undefined) throw new UsageError(`unexpected argument "${more}"`);
+  if (store === undefined) {
+    if (key !== undefined) throw new UsageError('--key needs --store');
+    if (mount !== undefined) throw new UsageError('--mount needs --store');
+    if (!path) throw new UsageError(`${verb} needs a FILE, or --store and --key`);
+    return { kind: 'file', path };
+  }
+  if (path !== undefined) throw new UsageError(`give either a file ("${path}") or --store and --key`);
+  if (!key) throw new UsageError('--store needs --key');
+  return { kind: 'store', manifest: store, key, mount };
+}
+
+function parseStrictly(argv: readonly string[]) {
+  try {
+    return parseArgs({ args: [...argv], options: flags, allowPositionals: true, strict: true });
+  } catch (error) {
+    // The first sentence names the flag; the rest is advice on writing parsers.
+    throw new UsageError((error as Error).message.split('. ')[0] ?? 'wrong flags');
+  }
+}
