@@ -1,20 +1,34 @@
 /** A small typed client of the etcd v3 protocol: for engines, the command line and tests. Speaks to real etcd too. */
-import type {
-  AlarmResponse,
-  CompactionResponse,
+import {
+  Client,
+  connectivityState,
+  credentials,
+  Metadata,
+  type MethodDefinition,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import { parseEndpoint } from './endpoint.ts';
+import { codeOfMessage, EtcdError, type EtcdErrorCode } from './errors.ts';
+import {
+  AlarmRequest,
+  type AlarmResponse,
+  type CompactionResponse,
   DeleteRangeRequest,
-  DeleteRangeResponse,
-  HashKVResponse,
-  MemberListResponse,
+  type DeleteRangeResponse,
+  type HashKVResponse,
+  type MemberListResponse,
   PutRequest,
-  PutResponse,
+  type PutResponse,
   RangeRequest,
-  RangeResponse,
-  StatusResponse,
+  type RangeResponse,
+  type SnapshotResponse,
+  type StatusResponse,
   TxnRequest,
-  TxnResponse,
+  type TxnResponse,
 } from './gen/rpc.ts';
-import type { SnapshotMetadata } from './maintenance-stream.ts';
+import { hashBytes, metadataKey, type SnapshotMetadata, verified } from './maintenance-stream.ts';
+import { methods } from './methods.ts';
 
 export interface EtcdClientOptions {
   /** `http://host:port`; tried in turn when one cannot be reached (UNAVAILABLE). `https` waits for TLS: refused. */
@@ -44,20 +58,227 @@ export interface SnapshotStream {
   close(): void;
 }
 
+interface Connection {
+  readonly endpoint: string;
+  readonly client: Client;
+}
+
+/** The call never left this process: it may be made elsewhere without being made twice. */
+function neverSent(error: ServiceError, connected: boolean): boolean {
+  if (error.code === status.UNAVAILABLE)
+    return /^(No connection established|Name resolution failed)/.test(error.details);
+  return error.code === status.DEADLINE_EXCEEDED && !connected;
+}
+
+function toEtcdError(error: ServiceError, endpoint: string): EtcdError {
+  const options = { cause: error };
+  const known = codeOfMessage(error.details);
+  if (known !== undefined) return new EtcdError(known, error.code, error.details, options);
+  const where = (code: EtcdErrorCode, what: string): EtcdError =>
+    new EtcdError(code, error.code, `${endpoint}: ${what}`, options);
+  switch (error.code) {
+    case status.UNAVAILABLE:
+      return where('ETCD_UNREACHABLE', error.details);
+    case status.DEADLINE_EXCEEDED:
+      return where('ETCD_DEADLINE_EXCEEDED', 'no answer within the deadline');
+    case status.CANCELLED:
+      return where('ETCD_CANCELLED', error.details);
+    case status.UNIMPLEMENTED:
+      return where('ETCD_UNIMPLEMENTED', error.details);
+    default:
+      return where('ETCD_OTHER', error.details);
+  }
+}
+
+const isServiceError = (error: unknown): error is ServiceError =>
+  error instanceof Error && typeof (error as Partial<ServiceError>).code === 'number';
+
+/** How long a first connection to an endpoint may take while others could be tried, in milliseconds, at most. */
+const connectMs = 2_000;
+
 /** Every method rejects with an `EtcdError` (errors.ts) that holds the server's message and gRPC status. */
-export declare class EtcdClient {
-  constructor(options: EtcdClientOptions);
-  range(request: Partial<RangeRequest>, options?: CallOptions): Promise<RangeResponse>;
-  put(request: Partial<PutRequest>, options?: CallOptions): Promise<PutResponse>;
-  deleteRange(request: Partial<DeleteRangeRequest>, options?: CallOptions): Promise<DeleteRangeResponse>;
-  txn(request: Partial<TxnRequest>, options?: CallOptions): Promise<TxnResponse>;
-  compact(revision: number, physical?: boolean, options?: CallOptions): Promise<CompactionResponse>;
-  memberList(linearizable?: boolean, options?: CallOptions): Promise<MemberListResponse>;
+export class EtcdClient {
+  readonly #connections: readonly Connection[];
+  readonly #deadlineMs: number;
+  /** The endpoint that answered last. */
+  #preferred = 0;
+
+  /** Connects when first used. Fails with `ETCD_INVALID_ENDPOINT`. */
+  constructor(options: EtcdClientOptions) {
+    if (options.endpoints.length === 0) {
+      throw new EtcdError('ETCD_INVALID_ENDPOINT', status.INVALID_ARGUMENT, 'no endpoint given');
+    }
+    this.#deadlineMs = options.deadlineMs ?? 5_000;
+    this.#connections = options.endpoints.map((endpoint) => ({
+      endpoint,
+      client: new Client(parseEndpoint(endpoint).authority, credentials.createInsecure(), {
+        'grpc.max_receive_message_length': -1,
+        'grpc.max_send_message_length': -1,
+        'grpc.initial_reconnect_backoff_ms': 100,
+        'grpc.max_reconnect_backoff_ms': 1_000,
+        'grpc.enable_http_proxy': 0,
+        // Clients of the same endpoint must not share a broken connection's backoff.
+        'grpc.use_local_subchannel_pool': 1,
+      }),
+    }));
+  }
+
+  range(request: Partial<RangeRequest>, options?: CallOptions): Promise<RangeResponse> {
+    return this.#unary(methods.range, RangeRequest.fromPartial(request), true, options);
+  }
+
+  put(request: Partial<PutRequest>, options?: CallOptions): Promise<PutResponse> {
+    return this.#unary(methods.put, PutRequest.fromPartial(request), false, options);
+  }
+
+  deleteRange(request: Partial<DeleteRangeRequest>, options?: CallOptions): Promise<DeleteRangeResponse> {
+    return this.#unary(methods.deleteRange, DeleteRangeRequest.fromPartial(request), false, options);
+  }
+
+  txn(request: Partial<TxnRequest>, options?: CallOptions): Promise<TxnResponse> {
+    return this.#unary(methods.txn, TxnRequest.fromPartial(request), false, options);
+  }
+
+  compact(revision: number, physical = false, options?: CallOptions): Promise<CompactionResponse> {
+    return this.#unary(methods.compact, { revision, physical }, false, options);
+  }
+
+  memberList(linearizable = true, options?: CallOptions): Promise<MemberListResponse> {
+    return this.#unary(methods.memberList, { linearizable }, true, options);
+  }
+
   /** Of the endpoint that answers: give one endpoint to ask one member. */
-  status(options?: CallOptions): Promise<StatusResponse>;
-  hashKv(revision?: number, options?: CallOptions): Promise<HashKVResponse>;
-  alarms(options?: CallOptions): Promise<AlarmResponse>;
+  status(options?: CallOptions): Promise<StatusResponse> {
+    return this.#unary(methods.status, {}, true, options);
+  }
+
+  hashKv(revision = 0, options?: CallOptions): Promise<HashKVResponse> {
+    return this.#unary(methods.hashKv, { revision }, true, options);
+  }
+
+  alarms(options?: CallOptions): Promise<AlarmResponse> {
+    return this.#unary(methods.alarm, AlarmRequest.fromPartial({}), true, options);
+  }
+
   /** Resolves when the stream has begun. */
-  snapshot(options?: CallOptions): Promise<SnapshotStream>;
-  close(): void;
+  snapshot(options: CallOptions = {}): Promise<SnapshotStream> {
+    return this.#anywhere(true, options, (connection, deadlineMs) =>
+      openSnapshot(connection, deadlineMs, options.signal),
+    );
+  }
+
+  close(): void {
+    for (const { client } of this.#connections) client.close();
+  }
+
+  #unary<Q, R>(method: MethodDefinition<Q, R>, request: Q, repeatable: boolean, options: CallOptions = {}): Promise<R> {
+    return this.#anywhere(
+      repeatable,
+      options,
+      ({ client }, deadlineMs) =>
+        new Promise<R>((resolve, reject) => {
+          const { signal } = options;
+          const call = client.makeUnaryRequest(
+            method.path,
+            method.requestSerialize,
+            method.responseDeserialize,
+            request,
+            new Metadata(),
+            { deadline: Date.now() + deadlineMs },
+            (error, response) => {
+              signal?.removeEventListener('abort', cancel);
+              if (error !== null) reject(error);
+              else resolve(response!);
+            },
+          );
+          const cancel = (): void => call.cancel();
+          signal?.addEventListener('abort', cancel);
+        }),
+    );
+  }
+
+  /** Tries the endpoints in turn, while that cannot do anything twice. */
+  async #anywhere<T>(
+    repeatable: boolean,
+    options: CallOptions,
+    attempt: (connection: Connection, deadlineMs: number) => Promise<T>,
+  ): Promise<T> {
+    const count = this.#connections.length;
+    const end = performance.now() + (options.deadlineMs ?? this.#deadlineMs);
+    for (let tried = 0; ; tried++) {
+      if (options.signal?.aborted) throw new EtcdError('ETCD_CANCELLED', status.CANCELLED, 'cancelled by the caller');
+      const at = (this.#preferred + tried) % count;
+      const connection = this.#connections[at]!;
+      const { endpoint, client } = connection;
+      const isConnected = (): boolean => client.getChannel().getConnectivityState(false) === connectivityState.READY;
+      const left = Math.max(1, end - performance.now());
+      const others = count - tried - 1;
+      const deadlineMs = others > 0 && !isConnected() ? Math.min(connectMs, left / (others + 1)) : left;
+      try {
+        const result = await attempt(connection, deadlineMs);
+        this.#preferred = at;
+        return result;
+      } catch (error) {
+        if (!isServiceError(error)) throw error;
+        const elsewhere = neverSent(error, isConnected()) || (repeatable && error.code === status.UNAVAILABLE);
+        if (!elsewhere || others <= 0) throw toEtcdError(error, endpoint);
+      }
+    }
+  }
+}
+
+async function openSnapshot(
+  { endpoint, client }: Connection,
+  deadlineMs: number,
+  signal: AbortSignal | undefined,
+): Promise<SnapshotStream> {
+  const { path, requestSerialize, responseDeserialize } = methods.snapshot;
+  const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, {}, new Metadata());
+  const cancel = (): void => call.cancel();
+  signal?.addEventListener('abort', cancel);
+  // The deadline is for the beginning only: a big state may take its time.
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    call.cancel();
+  }, deadlineMs);
+  const close = (): void => {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', cancel);
+    call.cancel();
+  };
+  try {
+    let head: Metadata | undefined;
+    call.on('metadata', (metadata: Metadata) => {
+      head = metadata;
+    });
+    const messages = call[Symbol.asyncIterator]() as AsyncIterator<SnapshotResponse>;
+    const first = await messages.next();
+    clearTimeout(timer);
+    if (first.done) {
+      throw new EtcdError('ETCD_SNAPSHOT_TRUNCATED', status.DATA_LOSS, `${endpoint}: the snapshot stream is empty`);
+    }
+    const sizeBytes = first.value.blob.length + first.value.remainingBytes + hashBytes;
+    const [described] = head?.get(metadataKey) ?? [];
+    async function* blobs(): AsyncGenerator<Uint8Array> {
+      try {
+        for (let message = first; !message.done; message = await messages.next()) yield message.value.blob;
+      } catch (error) {
+        throw isServiceError(error) ? toEtcdError(error, endpoint) : error;
+      } finally {
+        close();
+      }
+    }
+    return {
+      endpoint,
+      metadata: described === undefined ? undefined : (JSON.parse(described.toString()) as SnapshotMetadata),
+      sizeBytes,
+      chunks: verified(blobs(), sizeBytes),
+      close,
+    };
+  } catch (error) {
+    close();
+    if (late && isServiceError(error)) error.code = status.DEADLINE_EXCEEDED;
+    throw error;
+  }
 }

@@ -3,6 +3,21 @@
  * may reach the member (keys, sort options, transaction size) is checked here; the rest is the backend's.
  */
 
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  Metadata,
+  type MethodDefinition,
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type StatusObject,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { parseEndpoint } from './endpoint.ts';
+import { EtcdError } from './errors.ts';
 import type {
   AlarmRequest,
   AlarmResponse,
@@ -18,17 +33,18 @@ import type {
   PutResponse,
   RangeRequest,
   RangeResponse,
+  SnapshotRequest,
+  SnapshotResponse,
+  StatusRequest,
   StatusResponse,
   TxnRequest,
   TxnResponse,
 } from './gen/rpc.ts';
-import type { SnapshotMetadata } from './maintenance-stream.ts';
+import { maintenanceStream, metadataKey, type SnapshotMetadata } from './maintenance-stream.ts';
+import { methods, type Received, receiving } from './methods.ts';
+import { checkDelete, checkPut, checkRange, checkSize, checkTxn, maxMessageBytes } from './validate.ts';
 
-/** A request and the very bytes it came in, which go into the log as they are: nothing is encoded twice. */
-export interface Received<T> {
-  readonly message: T;
-  readonly bytes: Uint8Array;
-}
+export type { Received } from './methods.ts';
 
 /** A snapshot to be streamed. `slices` is read to its end or returned early; either way it is given back. */
 export interface BackendSnapshot {
@@ -66,4 +82,141 @@ export interface EtcdServer {
   readonly urls: readonly string[];
   /** Lets running calls end for at most `graceMs`, then cuts them off. */
   close(graceMs?: number): Promise<void>;
+}
+
+/** Refused with UNAVAILABLE by clients' deadlines rather than here: as many streams as a client likes. */
+const maxConcurrentStreams = 0x7fffffff;
+
+function grpcError(error: unknown): Partial<StatusObject> {
+  if (error instanceof EtcdError) return { code: error.status, details: error.message };
+  return { code: status.INTERNAL, details: error instanceof Error ? error.message : String(error) };
+}
+
+function unary<Q, R>(perform: (request: Q) => Promise<R>): handleUnaryCall<Q, R> {
+  return (call, callback) => {
+    // Called inside a promise's chain, so that what `perform` throws at once is answered like a rejection.
+    let answer: Promise<R>;
+    try {
+      answer = perform(call.request);
+    } catch (error) {
+      callback(grpcError(error));
+      return;
+    }
+    answer.then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(grpcError(error)),
+    );
+  };
+}
+
+/** Resolves when the client has taken what was written, rejects when it has gone. */
+function drained(call: ServerWritableStream<SnapshotRequest, SnapshotResponse>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (): void => {
+      call.off('drain', settle);
+      call.off('cancelled', settle);
+      call.off('close', settle);
+      if (call.cancelled || call.destroyed) {
+        reject(new EtcdError('ETCD_CANCELLED', status.CANCELLED, 'the client has ended the stream'));
+      } else resolve();
+    };
+    call.on('drain', settle);
+    call.on('cancelled', settle);
+    call.on('close', settle);
+    if (call.cancelled || call.destroyed) settle();
+  });
+}
+
+async function sendSnapshot(
+  backend: EtcdBackend,
+  call: ServerWritableStream<SnapshotRequest, SnapshotResponse>,
+): Promise<void> {
+  const { metadata, sizeBytes, slices } = await backend.snapshot();
+  const head = new Metadata();
+  head.set(metadataKey, JSON.stringify(metadata));
+  call.sendMetadata(head);
+  for await (const { blob, remaining } of maintenanceStream(slices, sizeBytes)) {
+    if (call.cancelled) throw new EtcdError('ETCD_CANCELLED', status.CANCELLED, 'the client has ended the stream');
+    const taken = call.write({ header: undefined, remainingBytes: remaining, blob, version: '' });
+    if (!taken) await drained(call);
+  }
+}
+
+function services(backend: EtcdBackend): readonly [ServiceDefinition, UntypedServiceImplementation] {
+  const snapshot: handleServerStreamingCall<SnapshotRequest, SnapshotResponse> = (call) => {
+    sendSnapshot(backend, call).then(
+      () => call.end(),
+      (error: unknown) => call.destroy(Object.assign(new Error('snapshot failed'), grpcError(error))),
+    );
+  };
+  const checked =
+    <Q, R>(check: (request: Q) => void, perform: (request: Received<Q>) => Promise<R>) =>
+    (received: Received<Q>): Promise<R> => {
+      check(received.message);
+      checkSize(received.bytes);
+      return perform(received);
+    };
+  const implementation = {
+    range: unary((request: RangeRequest) => {
+      checkRange(request);
+      return backend.range(request);
+    }),
+    put: unary(checked(checkPut, (request: Received<PutRequest>) => backend.put(request))),
+    deleteRange: unary(checked(checkDelete, (request: Received<DeleteRangeRequest>) => backend.deleteRange(request))),
+    txn: unary(checked(checkTxn, (request: Received<TxnRequest>) => backend.txn(request))),
+    compact: unary((request: Received<CompactionRequest>) => backend.compact(request)),
+    memberList: unary((request: MemberListRequest) => backend.memberList(request)),
+    alarm: unary((request: AlarmRequest) => backend.alarm(request)),
+    status: unary((_: StatusRequest) => backend.status()),
+    hashKv: unary((request: HashKVRequest) => backend.hashKv(request)),
+    snapshot,
+  };
+  const definition: Record<keyof typeof methods, MethodDefinition<never, never>> = {
+    ...methods,
+    put: receiving(methods.put),
+    deleteRange: receiving(methods.deleteRange),
+    txn: receiving(methods.txn),
+    compact: receiving(methods.compact),
+  } as unknown as Record<keyof typeof methods, MethodDefinition<never, never>>;
+  return [definition as unknown as ServiceDefinition, implementation];
+}
+
+/**
+ * Listens on every URL and serves until closed. Calls of services that are not here (Watch, Lease, Auth, ...) end with
+ * UNIMPLEMENTED and the call's name. Fails with `ETCD_INVALID_ENDPOINT`, or with what listening failed with.
+ */
+export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer> {
+  const addresses = options.listen.map(parseEndpoint);
+  const server = new Server({
+    'grpc.max_receive_message_length': maxMessageBytes,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': maxConcurrentStreams,
+  });
+  const [definition, implementation] = services(options.backend);
+  server.addService(definition, implementation);
+  const urls: string[] = [];
+  try {
+    for (const address of addresses) {
+      const port = await new Promise<number>((resolve, reject) => {
+        server.bindAsync(address.authority, ServerCredentials.createInsecure(), (error, bound) =>
+          error === null ? resolve(bound) : reject(error),
+        );
+      });
+      urls.push(`http://${address.authority.replace(/:\d+$/, '')}:${port}`);
+    }
+  } catch (error) {
+    server.forceShutdown();
+    throw error;
+  }
+  return {
+    urls,
+    close: (graceMs = 0) =>
+      new Promise((resolve) => {
+        const force = setTimeout(() => server.forceShutdown(), graceMs);
+        server.tryShutdown(() => {
+          clearTimeout(force);
+          resolve();
+        });
+      }),
+  };
 }

@@ -299,7 +299,7 @@ export interface SnapshotResponse {
   header:
     | ResponseHeader
     | undefined;
-  /** Bytes still to come after this message's blob. */
+  /** Bytes of the state still to come after this message's blob; the hash at the end is not counted. */
   remainingBytes: number;
   blob: Uint8Array;
   version: string;
