@@ -63,7 +63,8 @@
  *  - Receiving: on the stream's header step `snapshotOffered{message}`. The core answers `receiveSnapshot` (spool the stream
  *    aside, verify whole, make durable) or `refuseSnapshot` (tell the sender, drop the stream). When stored: step
  *    `snapshotReceived{message}`; the core answers `installSnapshot` or, if it no longer needs it, `refuseSnapshot` (delete
- *    the spooled file, tell the sender that all is well). A broken stream is just dropped: the sender reports.
+ *    what this stream spooled, never an equal snapshot whose install is queued; tell the sender that all is well). A broken
+ *    stream is just dropped: the sender reports.
  *
  * Start
  * -----

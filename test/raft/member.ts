@@ -3,18 +3,17 @@
  * Disk and state machine advance only when told to, a crash loses what was not durable, and a restart reads the disk.
  */
 import { Raft } from '../../src/raft/raft.ts';
-import {
-  asIndex,
-  type Entry,
-  type HardState,
-  type MemberId,
-  type Message,
-  type RaftCommand,
-  type RaftConfig,
-  type RaftEvent,
-  type RestoredState,
-  type SnapshotMessage,
-  type SnapshotMeta,
+import type {
+  Entry,
+  HardState,
+  MemberId,
+  Message,
+  RaftCommand,
+  RaftConfig,
+  RaftEvent,
+  RestoredState,
+  SnapshotMessage,
+  SnapshotMeta,
 } from '../../src/raft/types.ts';
 
 type Command<T extends RaftCommand['type']> = Extract<RaftCommand, { type: T }>;
@@ -123,7 +122,14 @@ export class Member {
         this.outside.sendSnapshot(command.message, this.#stored(command.message.meta));
         return;
       case 'refuseSnapshot':
-        this.spooled.delete(command.message.meta.index);
+        // Only what that stream brought: the same snapshot may have come before and be waiting for its install.
+        if (
+          !this.diskQueue.some(
+            (work) => work.type === 'installSnapshot' && work.meta.index === command.message.meta.index,
+          )
+        ) {
+          this.spooled.delete(command.message.meta.index);
+        }
         return;
       case 'receiveSnapshot':
       case 'proposalsAccepted':
@@ -225,5 +231,3 @@ function overwrite(log: readonly Entry[], entries: readonly Entry[]): Entry[] {
   if (end !== undefined && end + 1 !== head.index) throw new Error(`entry ${head.index} written after ${end}`);
   return [...kept, ...entries];
 }
-
-export const index = asIndex;

@@ -78,20 +78,20 @@ export class Simulation {
 
   move([what, whom, which]: Move): void {
     const member = this.members[whom % this.members.length]!;
-    const kind = what % 100;
-    if (kind < 34) this.#deliver(which);
-    else if (kind < 52) this.#persist(member);
-    else if (kind < 58) member.applyOne();
-    else if (kind < 70) this.#tick(member);
-    else if (kind < 79) this.#propose(member);
-    else if (kind < 82) this.#read(member);
-    else if (kind < 86) this.#lose(which);
-    else if (kind < 88) this.#double(which);
-    else if (kind < 91) this.#stream(which, kind === 90);
-    else if (kind < 94) this.#snapshot(member);
-    else if (kind < 96) member.crash(which % 3);
-    else if (kind < 98) this.#restart(member);
-    else if (kind < 99) this.#cutOff.add(member.id);
+    const kind = what % 1000;
+    if (kind < 420) this.#deliver(which);
+    else if (kind < 620) this.#persist(member);
+    else if (kind < 700) member.applyOne();
+    else if (kind < 800) this.#tick(member);
+    else if (kind < 870) this.#propose(member);
+    else if (kind < 890) this.#read(member);
+    else if (kind < 910) this.#lose(which);
+    else if (kind < 920) this.#double(which);
+    else if (kind < 945) this.#stream(which, kind < 925);
+    else if (kind < 965) this.#snapshot(member);
+    else if (kind < 970) member.crash(which % 3);
+    else if (kind < 990) this.#restart(member);
+    else if (kind < 993) this.#cutOff.add(member.id);
     else this.#cutOff.clear();
   }
 
@@ -105,7 +105,9 @@ export class Simulation {
       for (const member of this.members) this.#tick(member);
       if (round % 10 === 5) this.#propose(this.members[round % this.members.length]!);
     }
-    throw new SafetyViolation(`not converged: ${this.members.map((one) => JSON.stringify(one.raft.status())).join('\n')}`);
+    throw new SafetyViolation(
+      `not converged: ${this.members.map((one) => JSON.stringify(one.raft.status())).join('\n')}`,
+    );
   }
 
   #converged(): boolean {
@@ -140,7 +142,8 @@ export class Simulation {
 
   #receive(message: Message): void {
     const to = this.#byId(message.to);
-    if (to.down || this.#cutOff.has(message.to) || this.#cutOff.has(message.from) || message.type === 'snapshot') return;
+    if (to.down || this.#cutOff.has(message.to) || this.#cutOff.has(message.from) || message.type === 'snapshot')
+      return;
     to.step({ type: 'receive', message });
   }
 
@@ -242,7 +245,8 @@ export class Simulation {
   #elected(member: Member, term: number): void {
     this.elections++;
     const before = this.#leaders.get(term);
-    if (before !== undefined && before !== member.id) throw new SafetyViolation(`term ${term}: ${before} and ${member.id}`);
+    if (before !== undefined && before !== member.id)
+      throw new SafetyViolation(`term ${term}: ${before} and ${member.id}`);
     this.#leaders.set(term, member.id);
     const { firstIndex } = member.raft.status();
     const log = new Map(member.log.map((entry) => [entry.index as number, entry]));
@@ -291,7 +295,9 @@ export class Simulation {
       this.#highestCommitted = Math.max(this.#highestCommitted, entry.index);
       this.#settle(entry.index);
     } else if (known.term !== entry.term || text(known.data) !== text(entry.data)) {
-      throw new SafetyViolation(`${member.id} applies ${entry.index}@${entry.term}, another ${known.index}@${known.term}`);
+      throw new SafetyViolation(
+        `${member.id} applies ${entry.index}@${entry.term}, another ${known.index}@${known.term}`,
+      );
     }
     if (member.durableLast < entry.index) throw new SafetyViolation(`${member.id} applies ${entry.index}, not durable`);
   }
