@@ -174,7 +174,7 @@ export class KeyValues {
       const deadline = performance.now() + this.#requestTimeoutMs;
       const settle = resolve as (outcome: Outcomes[EntryKind]) => void;
       this.#waiting.set(sequence, { request, resolve: settle, reject, deadline });
-      this.#timer ??= setTimeout(() => this.#expire(), this.#requestTimeoutMs);
+      this.#timer ??= setTimeout(() => this.#expire(), this.#requestTimeoutMs).unref();
       const lost = (error: EtcdError): void => {
         if (this.#waiting.delete(sequence)) reject(error);
       };
@@ -324,7 +324,7 @@ export class KeyValues {
     const now = performance.now();
     for (const [sequence, { deadline, reject }] of this.#waiting) {
       if (deadline > now) {
-        this.#timer = setTimeout(() => this.#expire(), deadline - now);
+        this.#timer = setTimeout(() => this.#expire(), deadline - now).unref();
         return;
       }
       this.#waiting.delete(sequence);
