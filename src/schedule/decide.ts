@@ -61,15 +61,13 @@ export function decide(situation: Situation): Decision {
   if (situation.suspend) return { kind: 'suspended' };
   const since = lastScheduleTime ?? createdAt;
   // A clock that was set back must not make an old time due again.
-  const next = nextAfter(schedule, since > now ? since : now);
+  const next = nextAfter(schedule, new Date(Math.max(since.getTime(), now.getTime())));
   const scheduled = latestDue(schedule, since, now);
   if (scheduled === undefined) return next === undefined ? { kind: 'never' } : { kind: 'wait', next };
 
   const name = runName(policyName, scheduled);
   // It runs, and the status did not get to say so.
-  if (active.includes(name) && next !== undefined) {
-    return { kind: 'run', name, scheduled, replaces: [], missed: 0, next };
-  }
+  if (active.includes(name)) return { kind: 'run', name, scheduled, replaces: [], missed: 0, next };
   const missed = countDue(schedule, since, scheduled, missedLimit);
   const deadline =
     startingDeadlineSeconds === undefined ? undefined : scheduled.getTime() + startingDeadlineSeconds * 1000;

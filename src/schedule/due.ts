@@ -69,11 +69,13 @@ function units(schedule: Schedule): readonly Unit[] {
         return bothDays ? ofMonth && ofWeek : ofMonth || ofWeek;
       },
       start: (_, wall) => at(wall.year, wall.month, wall.day),
-      next: (_, wall) => {
+      next: (instant, wall) => {
         const tomorrow = at(wall.year, wall.month, wall.day + 1, timeOfDay(wall));
         // Clocks that change at midnight have no 00:00 on that day: to the next midnight, or back to the last one.
         const shown = wallAt(schedule, tomorrow).hour;
-        return tomorrow + (shown > 12 ? 24 - shown : -shown) * hour;
+        const midnight = tomorrow + (shown > 12 ? 24 - shown : -shown) * hour;
+        // A calendar may leave out a whole day, as Pacific/Apia did on 30 December 2011; no need to wait for it.
+        return midnight > instant ? midnight : instant + 24 * hour;
       },
       carried: (wall) => wall.day === 1,
     },

@@ -20,12 +20,38 @@ export interface Zone {
 const nanoseconds = 1_000_000_000;
 const wellFormed = /^[A-Za-z][A-Za-z0-9_+-]*(\/[A-Za-z0-9_+-]+)*$/;
 
+/** A span of instants, from inclusive, until exclusive, in which clocks do not change. */
+interface Period {
+  readonly from: number;
+  readonly until: number;
+  readonly offset: number;
+}
+
+/** How many periods a zone remembers: a search goes through few at a time, and forward. */
+const remembered = 8;
+
+function clockAt(instant: number, name: string): Temporal.ZonedDateTime {
+  return new Temporal.ZonedDateTime(BigInt(instant) * BigInt(nanoseconds), name);
+}
+
+function periodAt(instant: number, name: string): Period {
+  const seconds = (clock: Temporal.ZonedDateTime | null) =>
+    clock === null ? undefined : clock.epochMilliseconds / 1000;
+  const clock = clockAt(instant, name);
+  return {
+    from: seconds(clockAt(instant + 1, name).getTimeZoneTransition('previous')) ?? Number.NEGATIVE_INFINITY,
+    until: seconds(clock.getTimeZoneTransition('next')) ?? Number.POSITIVE_INFINITY,
+    offset: clock.offsetNanoseconds / nanoseconds,
+  };
+}
+
 function known(name: string): boolean {
   try {
-    new Temporal.ZonedDateTime(0n, name);
+    clockAt(0, name);
     return true;
   } catch (error) {
-    if (error instanceof RangeError) return false;
+    // By name: an error of another realm is no instance of ours.
+    if ((error as Partial<Error> | null)?.name === 'RangeError') return false;
     throw error;
   }
 }
@@ -38,7 +64,13 @@ export function zoneOf(name: string): Zone {
       `timeZone ${JSON.stringify(name)} is not a known IANA time zone: use a name such as Europe/Berlin or Etc/UTC`,
     );
   }
-  const offsetAt = (instant: number): number =>
-    new Temporal.ZonedDateTime(BigInt(instant) * BigInt(nanoseconds), name).offsetNanoseconds / nanoseconds;
+  const periods: Period[] = [];
+  const offsetAt = (instant: number): number => {
+    for (const { from, until, offset } of periods) if (from <= instant && instant < until) return offset;
+    const period = periodAt(instant, name);
+    periods.unshift(period);
+    periods.length = Math.min(periods.length, remembered);
+    return period.offset;
+  };
   return { name, offsetAt, instantOf: (wall) => wall - offsetAt(wall - offsetAt(wall)) };
 }
