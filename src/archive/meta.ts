@@ -1,3 +1,4 @@
+import { exactJson } from './json.ts';
 import { ArchiveError, type ArchiveFacts, type ArchiveMeta, type ArchiveServer, type Suffrage } from './types.ts';
 
 /** `meta.json` and back. HashiCorp's readers refuse one of 8192 bytes and more (NS-22), so none is written. */
@@ -5,9 +6,6 @@ export const metaLimit = 8192;
 
 const suffrages: readonly Suffrage[] = ['voter', 'nonvoter', 'staging'];
 const uint64Limit = 2n ** 64n;
-
-/** Emits the digits as they stand: ECMAScript's JSON.rawJSON, which TypeScript's es2024 library does not know yet. */
-const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
 
 /** Compact JSON and a newline (NS-14), the fields in HashiCorp's order. */
 export function encodeMeta(meta: ArchiveMeta): Uint8Array {
@@ -138,7 +136,7 @@ function safe(from: Fields, name: string): number {
 
 function digits(value: bigint, name: string): unknown {
   if (value < 0n || value >= uint64Limit) throw invalid(`${name} is ${value}, not an unsigned 64-bit integer`);
-  return rawJson(value.toString());
+  return exactJson(value);
 }
 
 function invalid(problem: string): ArchiveError {

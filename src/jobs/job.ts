@@ -57,6 +57,11 @@ const verbs: Readonly<Record<Verb, { readonly required: readonly Flag[]; readonl
 
 type Env = Readonly<Record<string, string | undefined>>;
 
+export interface Output {
+  readonly stdout: (text: string) => unknown;
+  readonly stderr: (text: string) => unknown;
+}
+
 class UsageError extends Error {
   override readonly name = 'UsageError';
   readonly code = 'JOB_USAGE';
@@ -66,19 +71,23 @@ class UsageError extends Error {
  * Runs one verb and resolves to the exit status. SIGTERM ends it cleanly: what is half done is undone, the termination
  * message says `JOB_STOPPED`.
  */
-export async function runJob(argv: readonly string[], env: Env = process.env): Promise<number> {
-  const log = createLog().with({ component: 'job' });
+export async function runJob(
+  argv: readonly string[],
+  env: Env = process.env,
+  output: Output = { stdout: (text) => process.stdout.write(text), stderr: (text) => process.stderr.write(text) },
+): Promise<number> {
+  const log = createLog({ write: (line) => output.stderr(`${line}\n`) }).with({ component: 'job' });
   let verb: Verb;
   let given: Flags;
   try {
     const parsed = parse(argv);
     if (parsed === undefined) {
-      process.stdout.write(usage);
+      output.stdout(usage);
       return exitStatus.done;
     }
     ({ verb, given } = parsed);
   } catch (error) {
-    process.stderr.write(`raftsman job: ${(error as Error).message} (raftsman job --help lists the flags)\n`);
+    output.stderr(`raftsman job: ${(error as Error).message} (raftsman job --help lists the flags)\n`);
     return exitStatus.usage;
   }
 
