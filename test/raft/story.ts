@@ -2,7 +2,8 @@
  * The small cluster that stories run on, and their format: comments that say why the story exists, then blocks of a command,
  * `----`, and the exact outcome up to an empty line.
  *
- *   nodes 1 2 3 [key=value ...]      a new cluster; keys are numbers or booleans of RaftConfig
+ *   nodes 1 2 3 [key=value ...]      a new cluster; keys are numbers or booleans of RaftConfig. Election timeouts are
+ *                                    10 ticks for the first member and evenly more, below 20, for the others
  *   campaign|tick N [times]          events of member N
  *   propose N text                   a proposal; ids count up from 1
  *   read N
@@ -82,8 +83,7 @@ export class StoryCluster {
     const [first = '', second = ''] = positional;
     switch (verb) {
       case 'nodes':
-        this.#create(positional, named);
-        return [];
+        return this.#create(positional, named);
       case 'campaign':
         return this.#step(first, (member) => member.step({ type: 'campaign' }));
       case 'tick':
@@ -134,11 +134,14 @@ export class StoryCluster {
     }
   }
 
-  #create(ids: readonly string[], named: ReadonlyMap<string, string>): void {
+  #create(ids: readonly string[], named: ReadonlyMap<string, string>): string[] {
+    this.members.clear();
+    this.#network = [];
+    this.#streams = [];
     const settings = Object.fromEntries([...named].map(([key, value]) => [key, JSON.parse(value) as unknown]));
     const voters = ids.map(asMemberId);
-    for (const id of voters) {
-      const config = { id, random: () => 0, ...settings };
+    for (const [at, id] of voters.entries()) {
+      const config = { id, random: () => at / voters.length, ...settings };
       this.members.set(
         id,
         new Member(config, initialState(configurationOf(voters)), {
@@ -147,6 +150,7 @@ export class StoryCluster {
         }),
       );
     }
+    return [...this.members.values()].flatMap((member) => member.take().flatMap(commandWords));
   }
 
   #member(id: string): Member {
