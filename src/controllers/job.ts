@@ -198,3 +198,14 @@ export function obstacleOf(pod: Live<Pod>): string | undefined {
     return `pod ${name} cannot be scheduled: ${unscheduled.message ?? 'no node fits'}`;
   return undefined;
 }
+
+/** Jobs say `sha-256=<base64>`, as HashiCorp's tools do; the API says the same hash in hex, as sha256sum does. */
+export function checksumInHex(checksum: string): string {
+  const base64 = /^sha-256=(.*)$/.exec(checksum)?.[1];
+  return base64 === undefined ? checksum : Buffer.from(base64, 'base64').toString('hex');
+}
+
+/** The other way round: what `--checksum` takes. */
+export function checksumOfHex(hex: string): string {
+  return `sha-256=${Buffer.from(hex, 'hex').toString('base64')}`;
+}

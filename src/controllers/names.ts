@@ -77,3 +77,8 @@ export const jobNames = {
   verify: (restore: string) => `${restore}-verify`,
   verifyAgain: (restore: string) => `${restore}-verify-2`,
 } as const;
+
+/** Where the operator reaches a member: its pod's own address, so that no Service stands between. */
+export function memberUrl(podIP: string): string {
+  return `http://${podIP.includes(':') ? `[${podIP}]` : podIP}:${PORTS.client}`;
+}

@@ -1,7 +1,7 @@
 /** How controllers write: only what differs, and never over an object that belongs to somebody else. */
 
 import type { KubeClient } from '../kube/contract.ts';
-import { isAlreadyExists, isNotFound } from '../kube/errors.ts';
+import { ApiError, isAlreadyExists, isNotFound } from '../kube/errors.ts';
 import { type Job, jobs } from '../kube/kinds.ts';
 import {
   controllerOf,
@@ -65,6 +65,20 @@ export async function createOnce<T extends KubeObject>(
     latest.wrote(there);
     return 'there';
   }
+}
+
+/** How soon what was refused is tried again: a quota may have grown. */
+export const REFUSED_RETRY_MS = 15_000;
+
+/** The API server will not have this object: it is invalid, forbidden by admission, or over a quota. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && [400, 403, 413, 422].includes(error.status);
+}
+
+/** A namespace that is being deleted takes nothing new. */
+export function namespaceEnds(error: unknown): boolean {
+  if (!(error instanceof ApiError) || error.status !== 403) return false;
+  return error.body?.details?.causes?.some(({ reason }) => reason === 'NamespaceTerminating') ?? false;
 }
 
 export function messageOf(error: unknown): string {

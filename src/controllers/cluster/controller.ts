@@ -27,10 +27,10 @@ import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } f
 import { CLUSTER, COMPONENT, FORMED } from '../labels.ts';
 import type { Latest } from '../latest.ts';
 import { same } from '../manifests.ts';
-import { clusterNames, PORTS } from '../names.ts';
+import { clusterNames, memberUrl } from '../names.ts';
 import { Polls } from '../polls.ts';
 import { byLabel, selections, type World } from '../world.ts';
-import { messageOf, writeStatus } from '../writes.ts';
+import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.ts';
 import { type MemberViews, podReady } from './members.ts';
 import { type ClusterAction, type ClusterObserved, type Part, planCluster } from './plan.ts';
 
@@ -50,6 +50,7 @@ export function clusterController(world: World): ClusterController {
   const { client, views, manager, clock } = world;
   const { own, managed } = selections(world.namespace);
   const revisionWrittenAt = new Map<Key, number>();
+  const refused = new Map<Key, string>();
   const polls = new Polls<MemberStatus>({
     clock,
     timeoutMs: STATUS_TIMEOUT_MS,
@@ -112,6 +113,7 @@ export function clusterController(world: World): ClusterController {
     if (!cluster || cluster.metadata.deletionTimestamp !== undefined) {
       polls.ask(key, []);
       revisionWrittenAt.delete(key);
+      refused.delete(key);
       return {};
     }
     const members = views.pods.byIndex('cluster', key).filter(isMember);
@@ -129,9 +131,23 @@ export function clusterController(world: World): ClusterController {
       policies: views.policies.cache.byIndex('cluster', key),
       settings: world.settings,
       ...(writtenAt === undefined ? {} : { revisionWrittenAt: writtenAt }),
+      ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
     };
-    const plan = planCluster(observed, new Date(context.now));
-    await act(key, observed, plan.actions, context);
+    const now = new Date(context.now);
+    const plan = planCluster(observed, now);
+    try {
+      await act(key, observed, plan.actions, context);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      const message = messageOf(error);
+      refused.set(key, message);
+      const { actions } = planCluster({ ...observed, refused: message }, now);
+      const saying = actions.filter(({ kind }) => kind === 'status' || kind === 'event');
+      await act(key, observed, saying, context);
+      return { requeueAfterMs: REFUSED_RETRY_MS };
+    }
+    // What was refused has been taken: the status can say so at the next look.
+    if (refused.delete(key)) return { requeueAfterMs: 1 };
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
   }
 
@@ -242,10 +258,6 @@ export function clusterController(world: World): ClusterController {
 
 function part<T extends KubeObject>(type: ResourceType<T>, latest: Latest<T>, name: (cluster: string) => string) {
   return { type: type as ResourceType, latest: latest as unknown as Latest<KubeObject>, name };
-}
-
-export function memberUrl(podIP: string): string {
-  return `http://${podIP.includes(':') ? `[${podIP}]` : podIP}:${PORTS.client}`;
 }
 
 function isMember(pod: Live<KubeObject>): boolean {

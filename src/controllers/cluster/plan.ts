@@ -35,6 +35,8 @@ export interface ClusterObserved {
   readonly settings: PodSettings;
   /** When the revision in the status was last written, in milliseconds since 1970. */
   readonly revisionWrittenAt?: number;
+  /** What the API server had against our objects at the last try. */
+  readonly refused?: string;
 }
 
 export type ClusterAction =

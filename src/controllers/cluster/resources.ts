@@ -2,6 +2,7 @@
 import type { RaftCluster } from '../../api/cluster.ts';
 import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
 import type { Manifest, OwnerReference } from '../../kube/objects.ts';
+import { checksumOfHex } from '../job.ts';
 import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
 import { hashOf } from '../manifests.ts';
 import { clusterNames, DISK, memberHost, memberNames, PORTS } from '../names.ts';
@@ -163,7 +164,7 @@ function statefulSet(input: ClusterInput): Manifest {
  */
 export function memberTemplate(input: ClusterInput) {
   const base = memberPod(input);
-  const restore = input.bootstrap && restoreParts(input.bootstrap, input.settings);
+  const restore = input.bootstrap && restoreParts(input.bootstrap, input.settings, input.cluster.spec.engine.type);
   const template = input.cluster.spec.podTemplate?.metadata;
   const hashes = { [TEMPLATE]: hashOf([base, template]), ...(restore ? { [RESTORE_TEMPLATE]: hashOf(restore) } : {}) };
   const member = restore ? { ...base.member, args: [...base.member.args, ...restore.flags] } : base.member;
@@ -280,7 +281,7 @@ function spreadOverNodes(cluster: string) {
 }
 
 /** Each member reads and verifies the whole archive itself, beside its disk, before it makes anything of it. */
-function restoreParts(bootstrap: Bootstrap, settings: PodSettings) {
+function restoreParts(bootstrap: Bootstrap, settings: PodSettings, engine: string) {
   const { store, key, checksum } = bootstrap;
   return {
     flags: [`--restore-archive=${RESTORE_FILE}`],
@@ -293,7 +294,10 @@ function restoreParts(bootstrap: Bootstrap, settings: PodSettings) {
         'fetch',
         `--key=${key}`,
         `--output=${RESTORE_FILE}`,
-        ...(checksum === undefined ? [] : [`--checksum=${checksum}`]),
+        // A pod that starts anew on a disk with data needs no archive, and must not wait for a store that is away.
+        `--unless-exists=${DATA}/member`,
+        `--engine=${engine}`,
+        ...(checksum === undefined ? [] : [`--checksum=${checksumOfHex(checksum)}`]),
       ],
       env: storeEnvironment(store, true),
       ports: [containerPort('progress', PORTS.progress)],

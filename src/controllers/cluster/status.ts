@@ -98,6 +98,7 @@ function roleOf(status: NonNullable<MemberObserved['status']>): NonNullable<Memb
 
 function observations(input: StatusInput, ready: number, leader: string | undefined): Observation[] {
   const { observed, members, formed, outdated, blocked } = input;
+  const { refused } = observed;
   const { replicas, paused } = observed.cluster.spec;
   const quorum = Math.floor(replicas / 2) + 1;
   const serve = `${ready} of ${replicas} members serve`;
@@ -120,11 +121,17 @@ function observations(input: StatusInput, ready: number, leader: string | undefi
     ? { status: 'False', reason: blocked.reason, message: blocked.message }
     : paused
       ? { status: 'False', reason: 'Paused', message: 'spec.paused is true: nothing is changed until it is false' }
-      : !formed
-        ? { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` }
-        : outdated.length > 0
-          ? { status: 'True', reason: 'ReplacingMembers', message: `still to be replaced: ${outdated.join(', ')}` }
-          : { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
+      : refused !== undefined
+        ? {
+            status: 'False',
+            reason: 'Refused',
+            message: `Kubernetes refuses what spec asks for, and is asked again: ${refused}`,
+          }
+        : !formed
+          ? { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` }
+          : outdated.length > 0
+            ? { status: 'True', reason: 'ReplacingMembers', message: `still to be replaced: ${outdated.join(', ')}` }
+            : { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
 
   const degraded: Omit<Observation, 'type'> = !formed
     ? { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' }

@@ -5,20 +5,26 @@ import { findCondition } from '../../api/conditions.ts';
 import { raftCluster, raftSnapshot, raftSnapshotStore } from '../../api/kinds.ts';
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
-import { ApiError } from '../../kube/errors.ts';
 import { addFinalizer, removeFinalizer } from '../../kube/finalizers.ts';
 import { type Job, jobs, pods } from '../../kube/kinds.ts';
 import { type Key, keyOf, type Live, type Manifest, type ResourceType, refOf } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
-import { warning } from '../events.ts';
 import { SNAPSHOT } from '../labels.ts';
 import { followJobs, progressPolls } from '../progress.ts';
 import { byLabel, selections, type World } from '../world.ts';
-import { createOnce, expireJob, messageOf, NameTakenError, writeStatus } from '../writes.ts';
+import {
+  createOnce,
+  expireJob,
+  isRefusal,
+  messageOf,
+  NameTakenError,
+  namespaceEnds,
+  REFUSED_RETRY_MS,
+  writeStatus,
+} from '../writes.ts';
 import { ARCHIVE_FINALIZER, ownJobs, planSnapshot, type SnapshotAction, type SnapshotObserved } from './plan.ts';
 
 export const SNAPSHOT_CONTROLLER = 'snapshot';
-const NAME_TAKEN_RETRY_MS = 10_000;
 
 export interface SnapshotController {
   readonly definition: ControllerDefinition<RaftSnapshot>;
@@ -30,11 +36,13 @@ export function snapshotController(world: World): SnapshotController {
   const { own, managed } = selections(world.namespace);
   const type = raftSnapshot as ResourceType<RaftSnapshot>;
   const polls = progressPolls(world, SNAPSHOT_CONTROLLER);
+  const refused = new Map<Key, string>();
 
   async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
     const snapshot = views.snapshots.get(key);
     if (!snapshot) {
       polls.ask(key, []);
+      refused.delete(key);
       return {};
     }
     const now = new Date(context.now);
@@ -51,15 +59,19 @@ export function snapshotController(world: World): SnapshotController {
       ...(cluster ? { cluster } : {}),
       ...(store ? { store } : {}),
       ...(progress ? { progress } : {}),
+      ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
     };
     const plan = planSnapshot(observed, now);
     try {
       await act(key, snapshot, plan.actions, context);
     } catch (error) {
-      if (!(error instanceof NameTakenError)) throw error;
-      world.events.record(snapshot, warning('NameTaken', 'TakeSnapshot', messageOf(error)));
-      return { requeueAfterMs: NAME_TAKEN_RETRY_MS };
+      if (!(error instanceof NameTakenError) && !isRefusal(error)) throw error;
+      const told = refused.get(key) === messageOf(error);
+      refused.set(key, messageOf(error));
+      // Said at once, and from then on by the plan, until the Job is taken.
+      return { requeueAfterMs: told ? REFUSED_RETRY_MS : 1 };
     }
+    if (plan.actions.some(({ kind }) => kind === 'createJob')) refused.delete(key);
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
   }
 
@@ -166,9 +178,4 @@ function serving({ metadata, status }: Live<RaftCluster>): string {
 function usable({ metadata, status }: Live<RaftSnapshotStore>): string {
   const ready = findCondition(status?.conditions, 'Ready');
   return [metadata.deletionTimestamp, metadata.generation, ready?.status, ready?.message].join(' ');
-}
-
-function namespaceEnds(error: unknown): boolean {
-  if (!(error instanceof ApiError) || error.status !== 403) return false;
-  return error.body?.details?.causes?.some(({ reason }) => reason === 'NamespaceTerminating') ?? false;
 }

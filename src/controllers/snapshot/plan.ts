@@ -26,6 +26,8 @@ export interface SnapshotObserved {
   readonly pods: readonly Live<Pod>[];
   /** The running Job's last answer. */
   readonly progress?: Progress;
+  /** Why the Job could not be made at the last try. */
+  readonly refused?: string;
   readonly settings: PodSettings;
 }
 
@@ -125,7 +127,12 @@ function start(observed: SnapshotObserved, before: readonly SnapshotAction[], no
     return says(observed, reason, message, now, { actions: before });
   }
   const job = saveJob(jobInput(observed, store, jobNames.save(snapshot.metadata.name)));
-  return says(observed, 'JobStarting', 'the Job is starting', now, {
+  const { refused } = observed;
+  const [reason, message] =
+    refused === undefined
+      ? ['JobStarting', 'the Job is starting']
+      : ['JobRefused', `the Job cannot be made, and is tried again: ${refused}`];
+  return says(observed, reason, message, now, {
     started: true,
     // The finalizer first: from the Job's first byte on there may be something to delete.
     actions: [...before, { kind: 'createJob', job }],

@@ -3,6 +3,7 @@ import { type ConditionStatus, setCondition, timestamp } from '../../api/conditi
 import type { RaftSnapshot, RaftSnapshotStatus } from '../../api/snapshot.ts';
 import type { ArchiveResult, Progress } from '../../jobs/result.ts';
 import type { Live } from '../../kube/objects.ts';
+import { checksumInHex } from '../job.ts';
 
 export interface SnapshotFacts {
   readonly startedAt?: Date;
@@ -64,10 +65,4 @@ export function archiveFacts(result: ArchiveResult) {
     ...(engineVersion === undefined ? {} : { engineVersion }),
     ...(clusterId === undefined ? {} : { clusterId }),
   };
-}
-
-/** Jobs say `sha-256=<base64>`, as HashiCorp's tools do; the API says the same hash in hex, as sha256sum does. */
-export function checksumInHex(checksum: string): string {
-  const base64 = /^sha-256=(.*)$/.exec(checksum)?.[1];
-  return base64 === undefined ? checksum : Buffer.from(base64, 'base64').toString('hex');
 }
