@@ -196,6 +196,10 @@ class FolderSink implements SnapshotSink {
     this.#size += chunk.length;
   }
 
+  checksum(): string {
+    return this.#crc.digest();
+  }
+
   async close(): Promise<StoredSnapshotMeta> {
     if (this.#meta) return this.#meta;
     if (this.#outcome !== 'open') throw new StorageError('SNAPSHOT_UNUSABLE', `snapshot ${this.id} was cancelled`);

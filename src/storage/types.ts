@@ -64,6 +64,8 @@ export interface WalOptions {
   readonly segmentBytes?: number;
   /** The file is extended with zeros by this many bytes at a time, ahead of writing. Default 1 MiB. */
   readonly allocationBytes?: number;
+  /** Called after each durable write with its duration. */
+  readonly onWritten?: (seconds: number, bytes: number) => void;
   /** Called once, with the reason, when a write or sync failed: the member must stop, nothing is retried. */
   readonly onFailure?: (error: Error) => void;
 }
@@ -97,6 +99,8 @@ export interface NewSnapshot {
 export interface SnapshotSink {
   readonly id: string;
   write(chunk: Uint8Array): Promise<void>;
+  /** Of what was written so far; see `StoredSnapshotMeta.crc`. */
+  checksum(): string;
   /** Makes it durable and visible, then removes what is beyond the retained number. Idempotent. */
   close(): Promise<StoredSnapshotMeta>;
   /** Leaves nothing behind. Idempotent; does nothing after `close`. */

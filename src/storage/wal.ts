@@ -52,6 +52,7 @@ export class Wal {
   readonly #allocationBytes: number;
   readonly #openFile: OpenAppendFile;
   readonly #onFailure: (error: Error) => void;
+  readonly #onWritten: (seconds: number, bytes: number) => void;
   #segments: Segment[];
   #file: AppendFile;
   #allocated: number;
@@ -77,6 +78,7 @@ export class Wal {
     this.#allocationBytes = at.allocationBytes;
     this.#openFile = options.openFile ?? openAppendFile;
     this.#onFailure = options.onFailure ?? (() => {});
+    this.#onWritten = options.onWritten ?? (() => {});
     this.#segments = [...at.segments];
     this.#file = file;
     this.#allocated = at.allocated;
@@ -236,7 +238,9 @@ export class Wal {
     const number = this.#segments.at(-1)!.number;
     const bytes = encodeBatch(records, number, this.#end, this.#lastBatch + 1);
     await this.#allocate(this.#end + bytes.length + headerBytes);
+    const began = performance.now();
     await this.#file.write(bytes, this.#end);
+    this.#onWritten((performance.now() - began) / 1000, bytes.length);
     this.#end += bytes.length;
     this.#lastBatch = (this.#lastBatch + 1) >>> 0;
     this.#extendAhead();

@@ -1,0 +1,76 @@
+/** Health, readiness, metrics and version over HTTP, in etcd's shapes. */
+import Fastify, { type FastifyReply } from 'fastify';
+import { version } from '../version.ts';
+import { hostAndPort, NodeError } from './flags.ts';
+import { etcdApiVersion } from './kv-backend.ts';
+import type { NodeMetrics } from './metrics.ts';
+
+export interface HealthSource {
+  hasLeader(): boolean;
+  /** Rejects when a quorum does not answer. */
+  linearize(): Promise<void>;
+  /** Why clients should not be sent here; undefined when they should. */
+  notReady(): string | undefined;
+  /** Why this process should be restarted; undefined when it should not. */
+  notAlive(): string | undefined;
+}
+
+export interface HttpServer {
+  close(): Promise<void>;
+}
+
+export async function serveHttp(
+  listenUrls: readonly string[],
+  source: HealthSource,
+  metrics: NodeMetrics,
+): Promise<HttpServer> {
+  const servers: { close(): Promise<unknown> }[] = [];
+  for (const url of listenUrls) {
+    const app = Fastify({ logger: false, forceCloseConnections: true });
+    app.get<{ Querystring: { serializable?: string } }>('/health', async (request, reply) => {
+      const reason = await ill(source, request.query.serializable === 'true');
+      return reply.code(reason === '' ? 200 : 503).send({ health: reason === '' ? 'true' : 'false', reason });
+    });
+    app.get('/readyz', (_, reply) => plain(reply, 'readyz', source.notReady()));
+    app.get('/livez', (_, reply) => plain(reply, 'livez', source.notAlive()));
+    app.get('/version', () => ({
+      etcdserver: etcdApiVersion,
+      etcdcluster: etcdApiVersion,
+      storage: etcdApiVersion,
+      raftsman: version,
+    }));
+    app.get('/metrics', async (_, reply) =>
+      reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
+    );
+    try {
+      await app.listen(hostAndPort(url));
+    } catch (error) {
+      for (const server of servers) await server.close();
+      throw new NodeError(
+        'NODE_LISTEN_FAILED',
+        `cannot listen for HTTP on ${url}: ${(error as Error).message}`,
+        1,
+        error,
+      );
+    }
+    servers.push(app);
+  }
+  return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
+}
+
+/** As etcd: a leader, and unless told otherwise a linearizable read. */
+async function ill(source: HealthSource, serializable: boolean): Promise<string> {
+  if (!source.hasLeader()) return 'RAFT NO LEADER';
+  if (serializable) return '';
+  try {
+    await source.linearize();
+    return '';
+  } catch (error) {
+    return `QGET ERROR:${(error as Error).message}`;
+  }
+}
+
+function plain(reply: FastifyReply, check: string, reason: string | undefined): FastifyReply {
+  reply.type('text/plain; charset=utf-8');
+  return reason === undefined ? reply.send('ok\n') : reply.code(503).send(`[-]${check} failed: ${reason}\n`);
+}

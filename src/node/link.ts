@@ -1,0 +1,111 @@
+/**
+ * The connection on which this member sends to one other. It is redialled for as long as the member exists; while it is
+ * down, messages are dropped (Raft expects loss), so a dead peer costs no memory.
+ */
+import type { Log } from '../log.ts';
+import type { MemberId } from '../raft/types.ts';
+import type { Channel } from './channel.ts';
+import { dial, type Meeting, RefusedError, type Welcome } from './hello.ts';
+
+const firstPauseMs = 100;
+const longestPauseMs = 1000;
+const answerWithinMs = 2000;
+/** More than this waits only for a peer that does not read. */
+const maxWaitingBytes = 32 << 20;
+
+export interface LinkOptions {
+  readonly clusterId: string;
+  readonly self: MemberId;
+  readonly peer: MemberId;
+  readonly urls: readonly string[];
+  readonly log: Log;
+  readonly onUp: (welcome: Welcome) => void;
+  readonly onDown: () => void;
+  readonly onDropped: () => void;
+}
+
+export class Link {
+  readonly #options: LinkOptions;
+  #channel: Channel | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #attempts = 0;
+  #closed = false;
+  #lastComplaint = '';
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    void this.#dial();
+  }
+
+  get isUp(): boolean {
+    return this.#channel !== undefined;
+  }
+
+  send(frame: Uint8Array): void {
+    const channel = this.#channel;
+    if (channel && channel.waitingBytes <= maxWaitingBytes) channel.send(frame);
+    else this.#options.onDropped();
+  }
+
+  flush(): void {
+    this.#channel?.flush();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#channel?.close();
+  }
+
+  async #dial(): Promise<void> {
+    const { clusterId, self, peer, urls } = this.#options;
+    const meeting: Meeting = { clusterId, from: self, to: peer, purpose: 'messages' };
+    try {
+      const { channel, welcome } = await dial(urls[this.#attempts % urls.length]!, meeting, answerWithinMs);
+      if (this.#closed) {
+        channel.close();
+        return;
+      }
+      this.#up(channel, welcome);
+    } catch (error) {
+      this.#complain(error as Error);
+      this.#again();
+    }
+  }
+
+  #up(channel: Channel, welcome: Welcome): void {
+    const { log, peer, onUp, onDown } = this.#options;
+    channel.handOver({
+      onPayload: () => {},
+      onClose: (error) => {
+        this.#channel = undefined;
+        if (this.#closed) return;
+        log.info('lost the connection to a member', { peer, error });
+        onDown();
+        this.#again();
+      },
+    });
+    this.#channel = channel;
+    this.#attempts = 0;
+    this.#lastComplaint = '';
+    log.info('connected to a member', { peer });
+    onUp(welcome);
+  }
+
+  #again(): void {
+    if (this.#closed) return;
+    const pause = Math.min(firstPauseMs * 1.5 ** this.#attempts, longestPauseMs);
+    this.#attempts++;
+    this.#timer = setTimeout(() => void this.#dial(), pause);
+  }
+
+  /** Once per reason: peers that are not there yet are normal while a cluster starts. */
+  #complain(error: Error): void {
+    const { log, peer, urls } = this.#options;
+    const complaint = String((error as NodeJS.ErrnoException).code ?? error.message);
+    if (complaint === this.#lastComplaint || this.#closed) return;
+    this.#lastComplaint = complaint;
+    if (error instanceof RefusedError) log.error('a member refuses the connection', { peer, urls, error });
+    else log.info('cannot reach a member yet', { peer, urls, error });
+  }
+}

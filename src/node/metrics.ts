@@ -1,0 +1,116 @@
+/** What /metrics tells: etcd's names where etcd has one for it, `raftsman_…` for the rest. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { version } from '../version.ts';
+import type { Driver } from './driver.ts';
+import type { KeyValues } from './kv.ts';
+import type { Transport } from './transport.ts';
+
+export interface Observed {
+  readonly driver: Driver;
+  readonly keyValues: KeyValues;
+  readonly transport: Transport;
+}
+
+export class NodeMetrics {
+  readonly registry = new Registry();
+  readonly #walSync: Histogram;
+  readonly #walBytes: Counter;
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+    const registers = [this.registry];
+    this.#walSync = new Histogram({
+      name: 'etcd_disk_wal_fsync_duration_seconds',
+      help: 'Time to write one batch to the log and make it durable.',
+      buckets: Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i),
+      registers,
+    });
+    this.#walBytes = new Counter({
+      name: 'etcd_disk_wal_write_bytes_total',
+      help: 'Bytes written to the log.',
+      registers,
+    });
+    new Gauge({
+      name: 'raftsman_info',
+      help: 'Always 1; the version is in the label.',
+      labelNames: ['version'],
+      registers,
+    }).set({ version }, 1);
+  }
+
+  onDiskWrite(seconds: number, bytes: number): void {
+    this.#walSync.observe(seconds);
+    this.#walBytes.inc(bytes);
+  }
+
+  /** Values are read when somebody asks. */
+  observe({ driver, keyValues, transport }: Observed): void {
+    const registers = [this.registry];
+    const gauge = (name: string, help: string, read: () => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    };
+    const counter = (name: string, help: string, read: () => number): void => {
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      });
+    };
+    const { counters } = driver;
+    const isLeader = (): boolean => driver.leader !== null && driver.leader === driver.status().id;
+    gauge('etcd_server_has_leader', '1 when a leader is known.', () => (driver.leader === null ? 0 : 1));
+    gauge('etcd_server_is_leader', '1 when this member leads.', () => (isLeader() ? 1 : 0));
+    counter('etcd_server_leader_changes_seen_total', 'Leaders seen.', () => counters.leaderChanges);
+    gauge('etcd_server_proposals_committed_total', 'Commit index.', () => driver.commit);
+    gauge('etcd_server_proposals_applied_total', 'Applied index.', () => keyValues.appliedIndex);
+    gauge('etcd_server_proposals_pending', 'Proposals under way here.', () => driver.proposals.count);
+    counter('etcd_server_proposals_failed_total', 'Proposals given up here.', () => driver.proposals.failed);
+    gauge('etcd_mvcc_db_total_size_in_bytes', 'Bytes of the state, history included.', () => keyValues.sizeBytes);
+    gauge('etcd_mvcc_db_total_size_in_use_in_bytes', 'As above: nothing lies unused.', () => keyValues.sizeBytes);
+    gauge('etcd_debugging_mvcc_keys_total', 'Keys that exist.', () => keyValues.keys);
+    gauge('etcd_debugging_mvcc_current_revision', 'Revision of the state.', () => keyValues.revision);
+    gauge('raftsman_raft_term', 'Current term.', () => driver.term);
+    gauge('raftsman_raft_last_index', 'Last entry in the log.', () => driver.status().lastIndex);
+    gauge('raftsman_raft_first_index', 'First entry in the log in memory.', () => driver.status().firstIndex);
+    gauge('raftsman_raft_log_bytes', 'Entry data held in memory.', () => driver.status().logBytes);
+    gauge('raftsman_snapshot_index', 'Last entry in the newest snapshot.', () => driver.status().snapshotIndex);
+    counter('raftsman_snapshots_taken_total', 'Own snapshots.', () => driver.snapshotter.counters.taken);
+    counter('raftsman_snapshots_failed_total', 'Own snapshots that failed.', () => driver.snapshotter.counters.failed);
+    gauge(
+      'raftsman_snapshot_last_seconds',
+      'Duration of the last own snapshot.',
+      () => driver.snapshotter.counters.lastSeconds,
+    );
+    counter('raftsman_snapshots_sent_total', 'Snapshots sent to members.', () => counters.sentSnapshots);
+    counter('raftsman_snapshots_received_total', 'Snapshots received.', () => counters.receivedSnapshots);
+    counter(
+      'raftsman_snapshot_sends_failed_total',
+      'Snapshots that did not arrive.',
+      () => counters.failedSnapshotSends,
+    );
+    gauge('raftsman_peers_connected', 'Members connected both ways.', () => transport.connected().length);
+    counter(
+      'raftsman_peer_bad_frames_total',
+      'Connections closed over bytes no member sends.',
+      () => transport.counters.badFrames,
+    );
+    counter(
+      'raftsman_peer_dropped_messages_total',
+      'Messages to members out of reach.',
+      () => transport.counters.droppedMessages,
+    );
+    counter('raftsman_peer_refused_total', 'Connections of strangers.', () => transport.counters.refusedConnections);
+    counter('raftsman_peer_ignored_messages_total', 'Messages that made no sense.', () => counters.ignoredMessages);
+  }
+}
