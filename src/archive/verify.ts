@@ -67,7 +67,6 @@ export async function verifyArchive(
           break;
         }
         case 'state.bin': {
-          if (meta !== undefined && meta.size !== entry.size) throw wrongSize(meta.size, entry.size);
           const hash = createHash('sha256');
           for await (const chunk of tar.contents(entry)) {
             hash.update(chunk);
