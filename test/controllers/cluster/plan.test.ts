@@ -1,0 +1,293 @@
+import { describe, expect, test } from '@jest/globals';
+import type { RaftClusterStatus } from '../../../src/api/cluster.ts';
+import { findCondition } from '../../../src/api/conditions.ts';
+import { type ClusterObserved, planCluster } from '../../../src/controllers/cluster/plan.ts';
+import { clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
+import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
+import type { ConfigMap, StatefulSet } from '../../../src/kube/kinds.ts';
+import { type KubeObject, type Live, type Manifest, ownedBy } from '../../../src/kube/objects.ts';
+import { clusterOf, diskOf, formedStatus, memberPod, meta, now, ownerOf, settings, snapshotOf, storeOf, viewsOf } from '../objects.ts';
+
+const token = 'default-c-uid-of-c';
+
+/** An object as it is after our apply of `manifest`: with the record of which fields are ours. */
+function applied<T extends KubeObject>(manifest: Manifest, status?: object): Live<T> {
+  const fields = (value: unknown): unknown =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [`f:${key}`, fields(inner)]))
+      : {};
+  const { apiVersion: _, kind: __, metadata, ...rest } = manifest;
+  const { name: ___, namespace: ____, ...others } = metadata;
+  const { ownerReferences, ...owned } = fields(others) as Record<string, unknown>;
+  const owners = { 'f:ownerReferences': { [`k:{"uid":"${metadata.ownerReferences?.[0]?.uid}"}`]: {} } };
+  const fieldsV1 = { ...(fields(rest) as object), 'f:metadata': { ...owned, ...owners } };
+  return {
+    ...manifest,
+    ...(status === undefined ? {} : { status }),
+    metadata: {
+      ...meta(metadata.name),
+      ...metadata,
+      managedFields: [{ manager: 'raftsman', operation: 'Apply', fieldsV1 }],
+    },
+  } as unknown as Live<T>;
+}
+
+interface Look extends Partial<Omit<ClusterObserved, 'cluster' | 'settings'>> {
+  readonly status?: RaftClusterStatus;
+  readonly spec?: object;
+  readonly more?: object;
+  readonly formed?: boolean;
+}
+
+function look({ status, spec = {}, more = {}, formed, ...rest }: Look = {}): ClusterObserved {
+  const cluster = clusterOf('c', spec, status, more);
+  return { cluster, children: {}, pods: [], disks: [], views: new Map(), snapshots: [], policies: [], settings, ...rest };
+}
+
+/** A cluster with all its objects, as they are once applied. */
+function running({ formed = true, spec = {}, status = formedStatus, ...rest }: Look = {}): ClusterObserved {
+  const cluster = clusterOf('c', spec, formed ? status : undefined);
+  const input = { cluster, owner: ownedBy(cluster), settings, token, formed };
+  const objects = clusterObjects(input);
+  const template = memberTemplate(input).metadata.annotations[TEMPLATE]!;
+  const children = {
+    config: applied<ConfigMap>(objects.config),
+    peers: applied(objects.peers),
+    client: applied(objects.client),
+    disruptionBudget: applied(objects.disruptionBudget),
+    statefulSet: applied<StatefulSet>(objects.statefulSet, { observedGeneration: 1 }),
+  };
+  return {
+    ...look({ spec, ...(formed ? { status } : {}) }),
+    children,
+    pods: [0, 1, 2].map((ordinal) => memberPod('c', ordinal, { template })),
+    disks: [0, 1, 2].map((ordinal) => diskOf('c', ordinal, token, formed)),
+    views: viewsOf('c'),
+    ...rest,
+  };
+}
+
+const kinds = (observed: ClusterObserved) => planCluster(observed, now).actions.map(({ kind }) => kind);
+const statusOf = (observed: ClusterObserved) =>
+  planCluster(observed, now).actions.find((action) => action.kind === 'status')?.status;
+const conditionOf = (observed: ClusterObserved, type: string) => findCondition(statusOf(observed)?.conditions, type);
+const events = (observed: ClusterObserved) =>
+  planCluster(observed, now).actions.flatMap((action) => (action.kind === 'event' ? [action.event.reason] : []));
+const applies = (observed: ClusterObserved) =>
+  planCluster(observed, now).actions.flatMap((action) => (action.kind === 'apply' ? [action.part] : []));
+const replaced = (observed: ClusterObserved) =>
+  planCluster(observed, now).actions.flatMap((action) => (action.kind === 'replaceMember' ? [action.pod] : []));
+/** The same cluster with the status that its own plan writes. */
+const settledStatus = (observed: ClusterObserved): ClusterObserved => ({
+  ...observed,
+  cluster: { ...observed.cluster, status: statusOf(observed) ?? observed.cluster.status! },
+});
+
+describe('a new cluster', () => {
+  test('all objects go out in one go', () => {
+    expect(applies(look())).toEqual(['config', 'peers', 'client', 'disruptionBudget', 'statefulSet']);
+    expect(events(look())).toContain('Created');
+  });
+
+  test('is not ready, and says what its members wait for', () => {
+    const pods = [memberPod('c', 0, { ready: false, waiting: { reason: 'ErrImagePull', message: 'no such image' } })];
+    const ready = conditionOf({ ...running({ formed: false }), pods, views: new Map() }, 'Ready');
+    expect(ready).toMatchObject({ status: 'False', reason: 'MembersStarting' });
+    expect(ready?.message).toContain('pod c-0 cannot start: ErrImagePull: no such image');
+  });
+
+  test('forms when all members are ready: disks are marked and the status says so before the configuration flips', () => {
+    const observed = running({ formed: false });
+    expect(kinds(observed).slice(0, 5)).toEqual(['markDisk', 'markDisk', 'markDisk', 'status', 'apply']);
+    expect(applies(observed)).toEqual(['config']);
+    expect(statusOf(observed)).toMatchObject({ formed: true, leader: 'c-0', membersReady: '3/3', clusterId: 'cafe' });
+    expect(events(observed)).toEqual(expect.arrayContaining(['Formed', 'MembersReady']));
+  });
+
+  test('two of three ready do not form it', () => {
+    const observed = running({ formed: false });
+    const pods = observed.pods.with(1, memberPod('c', 1, { ready: false }));
+    expect(statusOf({ ...observed, pods })?.formed).toBeUndefined();
+  });
+
+  test('a deleted one is left to its owner references', () => {
+    expect(planCluster(look({ more: { deletionTimestamp: 'x' } }), now).actions).toEqual([]);
+  });
+});
+
+describe('a formed cluster', () => {
+  test('with nothing to do makes no request', () => {
+    expect(planCluster(settledStatus(running()), now)).toEqual({ actions: [] });
+  });
+
+  test('a revision that moved is written once a minute, a leader that moved at once', () => {
+    const calm = settledStatus(running());
+    const moved = { ...calm, views: viewsOf('c', 0, 3, { revision: 8 }), revisionWrittenAt: now.getTime() - 1_000 };
+    expect(planCluster(moved, now)).toEqual({ actions: [], requeueAfterMs: 59_000 });
+    expect(statusOf({ ...moved, revisionWrittenAt: now.getTime() - 60_000 })?.revision).toBe(8);
+    const other = { ...calm, views: viewsOf('c', 1, 3, { term: 3 }), revisionWrittenAt: now.getTime() };
+    expect(statusOf(other)).toMatchObject({ leader: 'c-1', term: 3 });
+    expect(events(other)).toEqual(['LeaderChanged']);
+  });
+
+  test('stays formed when its status is lost: the configuration and the disks remember', () => {
+    const observed = running();
+    const { status: _, ...bare } = observed.cluster;
+    const forgotten = { ...observed, cluster: bare as ClusterObserved['cluster'], pods: [], views: new Map() };
+    expect(statusOf(forgotten)?.formed).toBe(true);
+    const { config: ___, ...children } = observed.children;
+    expect(statusOf({ ...forgotten, children })?.formed).toBe(true);
+  });
+
+  test('is degraded while a member is away and says whether the rest is a quorum', () => {
+    const observed = running();
+    const one = { ...observed, pods: observed.pods.slice(1), views: viewsOf('c', 1) };
+    expect(conditionOf(one, 'Degraded')).toMatchObject({ status: 'True', reason: 'MembersNotReady' });
+    expect(events(one)).toContain('MembersNotReady');
+    const two = { ...observed, pods: observed.pods.slice(2), views: viewsOf('c', 1) };
+    expect(conditionOf(two, 'Degraded')).toMatchObject({ status: 'True', reason: 'QuorumLost' });
+    expect(conditionOf(two, 'Ready')?.message).toContain('c-0: its pod is not there');
+  });
+
+  test('a member that is ready by its pod but answers nobody does not serve', () => {
+    const observed = running();
+    const views = new Map([...observed.views, ['c-2', { failures: 2, error: 'no answer within 2000 ms' }]]);
+    expect(statusOf({ ...observed, views })).toMatchObject({ membersReady: '2/3' });
+    expect(conditionOf({ ...observed, views }, 'Ready')?.message).toContain('c-2: it does not answer: no answer within');
+    const once = new Map([...observed.views, ['c-2', { ...observed.views.get('c-2')!, failures: 1 }]]);
+    expect(statusOf({ ...observed, views: once })).toMatchObject({ membersReady: '3/3' });
+  });
+
+  test('paused, nothing is applied or replaced, and the status goes on', () => {
+    const observed = running({ spec: { paused: true, engine: { image: 'new' } } });
+    const { statefulSet: _, ...children } = observed.children;
+    expect(applies({ ...observed, children })).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ status: 'False', reason: 'Paused' });
+  });
+
+  test('what Kubernetes refuses is said, and tried again', () => {
+    const observed = { ...running(), children: {}, refused: 'spec.x: Invalid' };
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ status: 'False', reason: 'Refused' });
+    expect(applies(observed)).toHaveLength(5);
+  });
+
+  test('the last good snapshot is one of this very cluster', () => {
+    const done = (name: string, clusterId: string, completionTime: string) =>
+      snapshotOf(name, {}, {
+        conditions: [{ type: 'Complete', status: 'True', reason: 'Succeeded', message: '', lastTransitionTime: completionTime }],
+        completionTime,
+        clusterId,
+        revision: 3,
+      });
+    const snapshots = [
+      done('old', 'cafe', '2026-11-20T00:00:00Z'),
+      done('new', 'cafe', '2026-11-21T00:00:00Z'),
+      done('foreign', 'beef', '2026-11-22T00:00:00Z'),
+    ];
+    expect(statusOf(running({ snapshots }))?.lastSnapshot).toEqual({ name: 'new', time: '2026-11-21T00:00:00Z', revision: 3 });
+  });
+});
+
+describe('members that do not run what the spec says', () => {
+  const changed = (pods: ClusterObserved['pods'], views = viewsOf('c')) => ({ ...running(), pods, views });
+  const current = memberTemplate({ cluster: clusterOf(), owner: ownerOf('RaftCluster', 'c'), settings, token, formed: true })
+    .metadata.annotations[TEMPLATE]!;
+  const at = (ordinal: number, template: string, ready = true) => memberPod('c', ordinal, { template, ready });
+
+  test('followers go first, the highest ordinal first', () => {
+    expect(replaced(changed([0, 1, 2].map((ordinal) => at(ordinal, 'old'))))).toEqual(['c-2']);
+  });
+
+  test('the leader goes last', () => {
+    expect(replaced(changed([at(0, current), at(1, current), at(2, 'old')], viewsOf('c', 2)))).toEqual(['c-2']);
+    expect(replaced(changed([at(0, current), at(1, 'old'), at(2, 'old')], viewsOf('c', 2)))).toEqual(['c-1']);
+  });
+
+  test('one at a time: none while a new one is not ready, or is on its way', () => {
+    expect(replaced(changed([at(0, 'old'), at(1, 'old'), at(2, current, false)]))).toEqual([]);
+    expect(replaced(changed([at(0, 'old'), at(1, 'old')]))).toEqual([]);
+    expect(replaced(changed([at(0, 'old'), at(1, 'old'), memberPod('c', 2, { deleting: true })]))).toEqual([]);
+  });
+
+  test('a member that a bad template broke is the first to get the mended one', () => {
+    expect(replaced(changed([at(0, 'old'), at(1, 'old'), at(2, 'bad', false)]))).toEqual(['c-2']);
+  });
+
+  test('none before the StatefulSet has the new template, or it would come back with the old one', () => {
+    const observed = changed([0, 1, 2].map((ordinal) => at(ordinal, 'old')));
+    const statefulSet = { ...observed.children.statefulSet!, status: { observedGeneration: 0 } };
+    expect(replaced({ ...observed, children: { ...observed.children, statefulSet } })).toEqual([]);
+  });
+
+  test('an archive that has left the template is no reason to restart anybody', () => {
+    const pods = running().pods.map((pod) => ({
+      ...pod,
+      metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, [RESTORE_TEMPLATE]: 'was' } },
+    }));
+    expect(replaced(changed(pods))).toEqual([]);
+  });
+});
+
+describe('what is in the way', () => {
+  test('an object of somebody else is never touched', () => {
+    const foreign = { apiVersion: 'v1', kind: 'Service', metadata: meta('c-peers') } as Live<KubeObject>;
+    const observed = look({ children: { peers: foreign } });
+    expect(applies(observed)).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ reason: 'NameTaken', status: 'False' });
+    expect(conditionOf(observed, 'Ready')?.message).toContain('Service c-peers is in the way');
+    expect(planCluster(observed, now).requeueAfterMs).toBe(10_000);
+  });
+
+  test('objects of an earlier cluster of the same name are waited for', () => {
+    const metadata = meta('c', { ownerReferences: [ownerOf('RaftCluster', 'c', 'old-uid')] });
+    const old = { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec: {} } as Live<StatefulSet>;
+    const observed = look({ children: { statefulSet: old } });
+    expect(applies(observed)).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ reason: 'WaitingForRemoval' });
+  });
+
+  test('disks that a deleted cluster left are taken over under their own token; one that is missing is lost, not new', () => {
+    const disks = [diskOf('c', 0, 'old-token', true), diskOf('c', 1, 'old-token', true)];
+    const actions = planCluster(look({ disks }), now).actions;
+    const config = actions.find((action) => action.kind === 'apply' && action.part === 'config');
+    const statefulSet = actions.find((action) => action.kind === 'apply' && action.part === 'statefulSet');
+    expect(config).toMatchObject({ object: { data: { 'initial-cluster-state': 'existing' } } });
+    expect(JSON.stringify(statefulSet)).toContain('--initial-cluster-token=old-token');
+  });
+
+  test('disks of a cluster that never formed start it anew', () => {
+    const actions = planCluster(look({ disks: [diskOf('c', 0, 'old-token')] }), now).actions;
+    expect(actions.find((action) => action.kind === 'apply' && action.part === 'config')).toMatchObject({
+      object: { data: { 'initial-cluster-state': 'new' } },
+    });
+  });
+
+  test('disks of different clusters start nothing', () => {
+    const observed = look({ disks: [diskOf('c', 0, 'a'), diskOf('c', 1, 'b')] });
+    expect(applies(observed)).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ reason: 'DisksDiffer' });
+  });
+
+  const restore = { bootstrap: { restore: { storeName: 's', key: 'k' } } };
+
+  test('a restore never starts from disks that hold data', () => {
+    const observed = look({ spec: restore, store: storeOf(), disks: [diskOf('c', 0, 'old-token', true)] });
+    expect(applies(observed)).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ reason: 'DisksInUse' });
+    expect(conditionOf(observed, 'Progressing')?.message).toContain('data-c-0');
+  });
+
+  test('a store that is missing or not ready is waited for, before anything is created', () => {
+    expect(conditionOf(look({ spec: restore }), 'Progressing')).toMatchObject({ reason: 'StoreNotFound' });
+    const unready = look({ spec: restore, store: storeOf('s', false) });
+    expect(conditionOf(unready, 'Progressing')).toMatchObject({ reason: 'StoreNotReady' });
+    expect(applies(unready)).toEqual([]);
+    expect(applies(look({ spec: restore, store: storeOf() }))).toHaveLength(5);
+  });
+
+  test('once formed, a restored cluster needs its store no more', () => {
+    const observed = running({ spec: restore });
+    expect(conditionOf({ ...observed, views: new Map() }, 'Progressing')?.reason).not.toBe('StoreNotFound');
+    expect(statusOf(observed)?.restoredFrom).toEqual({ storeName: 's', key: 'k' });
+  });
+});

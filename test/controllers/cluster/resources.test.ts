@@ -1,0 +1,96 @@
+import { describe, expect, test } from '@jest/globals';
+import { type ClusterInput, clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
+import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
+import { ownedBy } from '../../../src/kube/objects.ts';
+import { expectGolden } from '../golden.ts';
+import { checksumHex, clusterOf, settings, storeOf } from '../objects.ts';
+
+function input(spec: object = {}, more: Partial<ClusterInput> = {}): ClusterInput {
+  const cluster = clusterOf('demo', spec);
+  return { cluster, owner: ownedBy(cluster), settings, token: 'default-demo-uid', formed: false, ...more };
+}
+
+const store = storeOf('s', true, {
+  s3: { bucket: 'snaps', endpoint: 'http://s3:9000', credentialsSecret: { name: 'cred' } },
+});
+const bootstrap = { store: store.spec, key: 'default/c/n.snap', checksum: checksumHex };
+const hashes = (given: ClusterInput) => memberTemplate(given).metadata.annotations;
+
+describe('the objects of a RaftCluster', () => {
+  test('golden: three members from nothing', () => {
+    expectGolden('cluster.yaml', Object.values(clusterObjects(input())));
+  });
+
+  test('golden: one member restored from an archive in S3, with a pod template', () => {
+    const spec = {
+      replicas: 1,
+      podTemplate: {
+        metadata: { labels: { team: 'a', 'app.kubernetes.io/name': 'mine' }, annotations: { note: 'x' } },
+        resources: { limits: { memory: '1Gi' } },
+        topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }],
+      },
+    };
+    expectGolden('cluster-restored.yaml', Object.values(clusterObjects(input(spec, { bootstrap }))));
+  });
+
+  test('labels of the pod template never displace those that select members', () => {
+    const given = input({ podTemplate: { metadata: { labels: { 'app.kubernetes.io/name': 'mine' } } } });
+    expect(memberTemplate(given).metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'raftsman' });
+  });
+
+  test('forming changes the configuration and no pod: nobody is restarted for it', () => {
+    const before = clusterObjects(input());
+    const after = clusterObjects(input({}, { formed: true }));
+    expect(before.config['data']).toEqual({ 'initial-cluster-state': 'new' });
+    expect(after.config['data']).toEqual({ 'initial-cluster-state': 'existing' });
+    expect(after.statefulSet).toEqual(before.statefulSet);
+  });
+
+  test('the archive leaves the template once the cluster has formed, and the hash that restarts members stays', () => {
+    const before = input({}, { bootstrap });
+    const after = input({}, { formed: true });
+    expect(hashes(before)[TEMPLATE]).toBe(hashes(after)[TEMPLATE]);
+    expect(hashes(before)[RESTORE_TEMPLATE]).toBeDefined();
+    expect(hashes(after)[RESTORE_TEMPLATE]).toBeUndefined();
+    expect(JSON.stringify(clusterObjects(after).statefulSet)).not.toContain('restore');
+  });
+
+  test.each([
+    ['an image', { engine: { image: 'other:1' } }],
+    ['a flag', { log: { snapshotThreshold: 5 } }],
+    ['a resource', { podTemplate: { resources: { requests: { cpu: '1' } } } }],
+    ['an annotation', { podTemplate: { metadata: { annotations: { a: 'b' } } } }],
+  ])('%s changes the hash of the template', (_, spec) => {
+    expect(hashes(input(spec))[TEMPLATE]).not.toBe(hashes(input())[TEMPLATE]);
+  });
+
+  test('what quorum can spare, and one of a single member, may be disrupted', () => {
+    const spared = [1, 3, 5, 9].map((replicas) => {
+      const { spec } = clusterObjects(input({ replicas })).disruptionBudget as { spec?: { maxUnavailable?: number } };
+      return spec?.maxUnavailable;
+    });
+    expect(spared).toEqual([1, 1, 2, 4]);
+  });
+
+  test('a volume store is mounted read-only while members fetch from it', () => {
+    const volume = storeOf('v', true, { volume: { claimName: 'archives', path: 'raft' } });
+    const template = memberTemplate(input({}, { bootstrap: { store: volume.spec, key: 'k' } }));
+    expect(template.spec).toMatchObject({
+      initContainers: [{ volumeMounts: [{ name: 'data' }, { name: 'store', mountPath: '/store', readOnly: true }] }],
+      volumes: [{ name: 'store', persistentVolumeClaim: { claimName: 'archives' } }],
+    });
+  });
+
+  test('no pod gets a token of the API server, root, or a writable root file system', () => {
+    const { spec } = memberTemplate(input({}, { bootstrap }));
+    expect(spec).toMatchObject({ automountServiceAccountToken: false, securityContext: { runAsNonRoot: true } });
+    const containers = [...spec.containers, ...(spec.initContainers ?? [])];
+    expect(containers).toHaveLength(2);
+    for (const { securityContext } of containers)
+      expect(securityContext).toEqual({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+  });
+});

@@ -1,0 +1,15 @@
+/** Golden manifests: `UPDATE_GOLDEN=1` rewrites them. Commit a change only when you understand what caused it. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect } from '@jest/globals';
+import { stringify } from 'yaml';
+
+export function expectGolden(file: string, objects: readonly unknown[]): void {
+  const path = join(import.meta.dirname, 'testdata', file);
+  const text = objects.map((object) => stringify(object, { version: '1.1', lineWidth: 0, aliasDuplicateObjects: false })).join('---\n');
+  if (process.env['UPDATE_GOLDEN'] || !existsSync(path)) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  }
+  expect(text).toBe(readFileSync(path, 'utf8'));
+}
