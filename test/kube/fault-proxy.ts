@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, request as plainRequest, type ServerResponse } from 'node:http';
+import {
+  type ClientRequest,
+  createServer,
+  type IncomingMessage,
+  request as plainRequest,
+  type ServerResponse,
+} from 'node:http';
 import { request as secureRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Connection } from '../../src/kube/connection.ts';
@@ -33,6 +39,8 @@ export interface FaultProxy {
   readonly connection: Connection;
   /** Every request, faulty or not, since the last `forget`. */
   readonly asked: readonly Asked[];
+  /** How many requests met with a fault. */
+  readonly faults: number;
   forget(): void;
   /** Decides about each request from now on. */
   inject(fault: (asked: Asked) => Fault | undefined): void;
@@ -45,6 +53,8 @@ export interface FaultProxy {
 export async function faultProxy(upstream: Connection): Promise<FaultProxy> {
   let decide: (asked: Asked) => Fault | undefined = () => undefined;
   const asked: Asked[] = [];
+  let faults = 0;
+  const under = new Set<ClientRequest>();
   const server = createServer((request, response) => void handle(request, response));
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -55,16 +65,21 @@ export async function faultProxy(upstream: Connection): Promise<FaultProxy> {
     const one: Asked = { method: request.method ?? 'GET', path: url.pathname, query, kind };
     asked.push(one);
     const fault = decide(one);
+    if (fault !== undefined) faults++;
     if (fault?.kind === 'drop') return void request.socket.destroy();
     if (fault?.kind === 'status') return refuse(response, fault);
     if (fault?.kind === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.milliseconds));
     const { headers, tls } = await upstream.credentials();
+    // Cut while it waited: nobody is there for an answer.
+    if (response.destroyed || request.socket.destroyed) return;
     const send = upstream.server.protocol === 'https:' ? secureRequest : plainRequest;
     const onward = send(new URL(`${upstream.server.origin}${request.url}`), {
       method: request.method ?? 'GET',
       headers: { ...request.headers, ...headers, host: upstream.server.host },
       ...tls,
     });
+    under.add(onward);
+    onward.on('close', () => under.delete(onward));
     onward.on('error', () => response.destroy());
     response.on('close', () => onward.destroy());
     onward.on('response', (answer) => {
@@ -84,6 +99,9 @@ export async function faultProxy(upstream: Connection): Promise<FaultProxy> {
   return {
     connection: plainConnection(url),
     asked,
+    get faults() {
+      return faults;
+    },
     forget: () => void asked.splice(0),
     inject(fault) {
       decide = fault;
@@ -91,6 +109,7 @@ export async function faultProxy(upstream: Connection): Promise<FaultProxy> {
     cutAll: () => server.closeAllConnections(),
     async close() {
       server.closeAllConnections();
+      for (const one of under) one.destroy();
       await new Promise((resolve) => server.close(resolve));
     },
   };

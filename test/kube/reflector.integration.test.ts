@@ -1,29 +1,25 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createClient } from '../../src/kube/client.ts';
-import { type Connection, connect } from '../../src/kube/connection.ts';
 import type { KubeClient } from '../../src/kube/contract.ts';
-import { type ConfigMap, configMaps, namespaces } from '../../src/kube/kinds.ts';
+import { type ConfigMap, configMaps } from '../../src/kube/kinds.ts';
 import { compareVersions, keyOf, type Live } from '../../src/kube/objects.ts';
 import { createReflector, type ReflectorEvent } from '../../src/kube/reflector.ts';
 import { createLog } from '../../src/log.ts';
 import { createCache, type FilledCache } from '../../src/runtime/cache.ts';
-import { type ControlPlane, startControlPlane } from '../kubernetes/control-plane.ts';
+import { type ApiServer, apiServer } from './api-server.ts';
 import { type Asked, type Fault, type FaultProxy, faultProxy } from './fault-proxy.ts';
 import { until } from './until.ts';
 
-let plane: ControlPlane;
-let connection: Connection;
+let server: ApiServer;
 let direct: KubeClient;
 
 beforeAll(async () => {
-  plane = await startControlPlane('kube-reflector');
-  connection = await connect({ kubeconfig: plane.kubeconfig });
-  direct = createClient(connection);
-}, 300_000);
+  server = await apiServer('kube-reflector');
+  direct = server.client;
+}, 600_000);
 
 afterAll(async () => {
-  direct?.close();
-  await plane?.stop();
+  await server?.stop();
 });
 
 /** A linear congruential generator: faults differ from run to run of the loop, not from run to run of the test. */
@@ -33,11 +29,6 @@ function seeded(seed: number): () => number {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return state / 2 ** 32;
   };
-}
-
-async function inNamespace(name: string): Promise<string> {
-  await direct.apply(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-  return name;
 }
 
 const configMap = (namespace: string, name: string, value: string): ConfigMap => ({
@@ -60,7 +51,7 @@ async function follow(
   namespace: string,
   options: { stallMs?: number; watchSeconds?: number } = {},
 ): Promise<Following> {
-  const proxy = await faultProxy(connection);
+  const proxy = await faultProxy(server.connection);
   const client = createClient(proxy.connection);
   const cache = createCache(configMaps);
   const newest = new Map<string, string>();
@@ -109,19 +100,33 @@ async function endsEqual({ cache }: Following, namespace: string): Promise<void>
   );
 }
 
-/** Creates, changes, deletes and recreates config maps, a seeded choice of `steps`. */
+/** Creates, changes, deletes and recreates config maps, in a seeded order. */
 async function churn(namespace: string, random: () => number, steps: number): Promise<void> {
   for (let step = 0; step < steps; step++) {
     const name = `c-${Math.floor(random() * 12)}`;
     const ref = { namespace, name };
     if (random() < 0.3) await direct.delete(configMaps, ref);
-    else await direct.apply(configMaps, configMap(namespace, name, `${step}`));
+    else await direct.apply(configMaps, configMap(namespace, name, `${random()}`));
+  }
+}
+
+/** Changes under faults, round by round; every connection is cut after each, so that there is always a next request. */
+async function churnUnderFaults(t: Following, namespace: string, random: () => number): Promise<void> {
+  for (let round = 0; round < 8 || t.proxy.faults < 4; round++) {
+    expect(round).toBeLessThan(30);
+    const before = t.proxy.asked.length;
+    await churn(namespace, random, 8);
+    t.proxy.cutAll();
+    await until(() => t.proxy.asked.length > before, 5_000);
   }
 }
 
 describe('a reflector of a real API server', () => {
+  let pages: string;
+
   test('3,000 objects come in pages of 500, and then nothing is asked while nothing happens', async () => {
-    const namespace = await inNamespace('pages');
+    const namespace = await server.namespace('pages');
+    pages = namespace;
     const names = Array.from({ length: 3_000 }, (_, i) => `c-${i}`);
     while (names.length > 0) {
       await Promise.all(names.splice(0, 30).map((name) => direct.create(configMaps, configMap(namespace, name, 'x'))));
@@ -140,7 +145,7 @@ describe('a reflector of a real API server', () => {
   }, 120_000);
 
   test('creations, changes and deletions arrive, and an object that leaves the selection leaves the cache', async () => {
-    const namespace = await inNamespace('follows');
+    const namespace = await server.namespace('follows');
     const t = await follow(namespace);
     await until(() => t.cache.synced);
     await churn(namespace, seeded(1), 40);
@@ -192,11 +197,11 @@ describe('a reflector of a real API server', () => {
 
   for (const [index, [name, fault]] of broken.entries()) {
     test(`${name}: the cache never goes back in time and ends equal to a fresh list`, async () => {
-      const namespace = await inNamespace(`faults-${index}`);
+      const namespace = await server.namespace(`faults-${index}`);
       const random = seeded(100 + index);
       const t = await follow(namespace, { stallMs: 400 });
       t.proxy.inject((asked) => fault(asked, random));
-      await churn(namespace, random, 60);
+      await churnUnderFaults(t, namespace, random);
       t.proxy.inject(() => undefined);
       await endsEqual(t, namespace);
       await t.end();
@@ -205,14 +210,11 @@ describe('a reflector of a real API server', () => {
 
   test('all of it at once, in three seeded mixtures, with every connection cut now and then: the same', async () => {
     for (const seed of [7, 8, 9]) {
-      const namespace = await inNamespace(`mixture-${seed}`);
+      const namespace = await server.namespace(`mixture-${seed}`);
       const random = seeded(seed);
       const t = await follow(namespace, { stallMs: 400, watchSeconds: 1 });
       t.proxy.inject((asked) => broken[Math.floor(random() * broken.length * 1.5)]?.[1](asked, random));
-      for (let round = 0; round < 4; round++) {
-        await churn(namespace, random, 25);
-        t.proxy.cutAll();
-      }
+      await churnUnderFaults(t, namespace, random);
       t.proxy.inject(() => undefined);
       await endsEqual(t, namespace);
       await t.end();
@@ -220,8 +222,7 @@ describe('a reflector of a real API server', () => {
   });
 
   test('a continue token that expires midway begins the list again', async () => {
-    const namespace = 'pages';
-    const proxy = await faultProxy(connection);
+    const proxy = await faultProxy(server.connection);
     const client = createClient(proxy.connection);
     let refused = 0;
     proxy.inject((asked) => {
@@ -229,22 +230,15 @@ describe('a reflector of a real API server', () => {
       refused++;
       return { kind: 'status', code: 410, reason: 'Expired' };
     });
-    const { items } = await client.listAll(configMaps, { namespace, labelSelector: 'test=yes' });
+    const { items } = await client.listAll(configMaps, { namespace: pages, labelSelector: 'test=yes' });
     expect(new Set(items.map(keyOf)).size).toBe(3_000);
     expect(proxy.asked.map((asked) => asked.query.get('limit')).at(-1)).toBeNull();
     client.close();
     await proxy.close();
   });
 
-  test('a version that the server has really forgotten (compacted) is a 410, and the list that follows heals it', async () => {
-    const watching = async () => {
-      for await (const _ of direct.watch(configMaps, { namespace: 'pages', resourceVersion: '1', timeoutSeconds: 5 }));
-    };
-    await expect(watching()).rejects.toMatchObject({ status: 410 });
-  });
-
   test('quiet watches carry bookmarks and are renewed by version, without any new list', async () => {
-    const namespace = await inNamespace('quiet');
+    const namespace = await server.namespace('quiet');
     const t = await follow(namespace, { watchSeconds: 2 });
     await until(() => t.notes.filter((note) => note === 'watch').length >= 3, 30_000);
     expect(t.notes.filter((note) => note === 'list')).toHaveLength(1);
