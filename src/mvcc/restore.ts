@@ -27,6 +27,15 @@ function isCount(value: unknown, least: number): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= least;
 }
 
+function keyOf(bytes: Uint8Array): string {
+  let key = '';
+  // In bounded pieces: the arguments of a call have a limit.
+  for (let i = 0; i < bytes.length; i += 4_096) {
+    key += String.fromCharCode.apply(undefined, bytes.subarray(i, i + 4_096) as unknown as number[]);
+  }
+  return key;
+}
+
 export class Restorer {
   readonly #store = new MvccStore();
   /** Bytes received and not yet understood; `#at` is the next to be read. */
@@ -215,11 +224,7 @@ export class Restorer {
       this.#fail(`revision ${main}.${sub} is out of order`);
     }
     if (keyBytes.length === 0 || create > main || (version !== 0 && create === 0)) this.#fail('an impossible record');
-    let key = '';
-    // In bounded pieces: the arguments of a call have a limit.
-    for (let i = 0; i < keyBytes.length; i += 4_096) {
-      key += String.fromCharCode(...keyBytes.subarray(i, i + 4_096));
-    }
+    const key = keyOf(keyBytes);
     this.#lastMain = main;
     this.#lastSub = sub;
     this.#records++;

@@ -139,7 +139,8 @@ describe('a snapshot and its restore', () => {
     expect(again.revision).toBe(revision);
     expect(content(again)).toEqual(before);
     expect(finish(again.hash())).toEqual(hash);
-    expect(join(snapshot.slices())).toEqual(join(slices));
+    // Not toEqual: it compares a megabyte number by number.
+    expect(Buffer.compare(join(snapshot.slices()), join(slices))).toBe(0);
   });
 
   test('an empty store and one whose keys are all gone can be restored too', () => {
