@@ -34,9 +34,9 @@ export const archiveKey = (description: string) =>
     pattern: '^[A-Za-z0-9_-][A-Za-z0-9._=+-]*(/[A-Za-z0-9_-][A-Za-z0-9._=+-]*)*$',
   });
 
-/** `sha-256=` and the padded base64 of the SHA-256 of the compressed archive (NS-05): what jobs report, too. */
+/** In hex, as sha256sum prints it; jobs and HashiCorp's tools say `sha-256=` and base64 of the same (NS-05). */
 export const checksum = (description: string) =>
-  Type.String({ description, minLength: 52, maxLength: 52, pattern: '^sha-256=[A-Za-z0-9+/]{43}=$' });
+  Type.String({ description, minLength: 64, maxLength: 64, pattern: '^[0-9a-f]{64}$' });
 
 const engine = Type.Object(
   {
@@ -137,7 +137,7 @@ const bootstrap = Type.Object(
       {
         storeName: nameOf('The RaftSnapshotStore that holds the archive.'),
         key: archiveKey('The key of the archive in the store.'),
-        checksum: Type.Optional(checksum('The SHA-256 of the archive as its RaftSnapshot shows it, such as sha-256=…=. Any other archive is refused.')),
+        checksum: Type.Optional(checksum('The SHA-256 of the archive, in hex. Any other archive is refused.')),
       },
       { description: 'The archive that all members start from.' },
     ),
@@ -198,7 +198,7 @@ const memberStatus = Type.Object(
 
 export const clusterStatus = Type.Object(
   {
-    observedGeneration: Type.Optional(count('metadata.generation that this status follows from.')),
+    observedGeneration: Type.Optional(count('The metadata.generation that this status follows from.')),
     conditions,
     replicas: Type.Optional(integer('How many members there are.', { minimum: 0, maximum: 1000 })),
     readyReplicas: Type.Optional(integer('How many members serve.', { minimum: 0, maximum: 1000 })),

@@ -16,7 +16,7 @@ const schema = Type.Object(
     observedGeneration: Type.Optional(
       Type.Integer({
         description:
-          'metadata.generation of the resource when this was observed. Older than the resource: out of date.',
+          'The metadata.generation of the resource when this was observed. Older than the resource: out of date.',
         format: 'int64',
         minimum: 0,
         maximum: Number.MAX_SAFE_INTEGER,

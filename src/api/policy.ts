@@ -81,7 +81,7 @@ export const policySpec = Type.Object(
 
 export const policyStatus = Type.Object(
   {
-    observedGeneration: Type.Optional(count('metadata.generation that this status follows from.')),
+    observedGeneration: Type.Optional(count('The metadata.generation that this status follows from.')),
     conditions,
     lastScheduleTime: Type.Optional(time('The scheduled time of the last snapshot that was started.')),
     nextScheduleTime: Type.Optional(time('When the next snapshot is due.')),

@@ -55,7 +55,7 @@ export const restoreSpec = Type.Object(
 
 export const restoreStatus = Type.Object(
   {
-    observedGeneration: Type.Optional(count('metadata.generation that this status follows from.')),
+    observedGeneration: Type.Optional(count('The metadata.generation that this status follows from.')),
     conditions,
     startTime: Type.Optional(time('When the restore started.')),
     completionTime: Type.Optional(time('When it ended, well or not.')),

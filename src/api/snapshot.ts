@@ -54,7 +54,7 @@ export const archiveFacts = {
   revision: Type.Optional(count('The revision of the data in the archive.')),
   keys: Type.Optional(count('How many keys the archive holds.')),
   hash: Type.Optional(text('The hash of the data at that revision, as the engine computes it.', 128)),
-  checksum: Type.Optional(checksum('The SHA-256 of the compressed archive, in base64.')),
+  checksum: Type.Optional(checksum('The SHA-256 of the compressed archive, in hex, as sha256sum prints it.')),
   engine: Type.Optional(text('The engine that the data come from.', 63)),
   engineVersion: Type.Optional(text('Its version.', 64)),
   clusterId: Type.Optional(text('The id of the Raft cluster that the data come from, in hex.', 64)),
@@ -62,7 +62,7 @@ export const archiveFacts = {
 
 export const snapshotStatus = Type.Object(
   {
-    observedGeneration: Type.Optional(count('metadata.generation that this status follows from.')),
+    observedGeneration: Type.Optional(count('The metadata.generation that this status follows from.')),
     conditions,
     startTime: Type.Optional(time('When the Job started.')),
     completionTime: Type.Optional(time('When it ended, well or not.')),

@@ -85,7 +85,7 @@ export const storeSpec = exactlyOne(
 );
 
 export const storeStatus = Type.Object(
-  { observedGeneration: Type.Optional(count('metadata.generation that this status follows from.')), conditions },
+  { observedGeneration: Type.Optional(count('The metadata.generation that this status follows from.')), conditions },
   { description: 'The store as the operator last saw it.' },
 );
 
