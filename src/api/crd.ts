@@ -2,6 +2,7 @@
 import { stringify } from 'yaml';
 import type { AnyKind } from './kinds.ts';
 import { group } from './meta.ts';
+import { fillDefaults } from './schema.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -17,6 +18,8 @@ function structural(schema: unknown): unknown {
   if (description !== undefined) copy['description'] = description;
   if (type !== undefined) copy['type'] = type;
   Object.assign(copy, rest);
+  // The API server checks a default against the rules of its own object before it fills in the defaults inside.
+  if (isObject(rest['default'])) copy['default'] = fillDefaults(schema, rest['default']);
   if (items !== undefined) copy['items'] = structural(items);
   if (additionalProperties !== undefined) copy['additionalProperties'] = structural(additionalProperties);
   if (!isObject(properties)) return copy;

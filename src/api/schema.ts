@@ -109,7 +109,10 @@ type OneOf<Members extends Record<string, TSchema>> = {
   };
 }[keyof Members];
 
-/** A union: exactly one of the members is set. `path` is how messages name the object that holds them. */
+/**
+ * A union: exactly one of the members is set. `path` is how messages name the object that holds them. Only a rule says
+ * so: with `maxProperties` the API server would leave out the rules, and say "must have at most 1 item" of no field.
+ */
 export const exactlyOne = <Members extends Record<string, TSchema>>(
   path: string,
   members: Members,
@@ -121,8 +124,6 @@ export const exactlyOne = <Members extends Record<string, TSchema>>(
   return Type.Unsafe<OneOf<Members>>(
     Type.Object(optional, {
       description,
-      minProperties: 1,
-      maxProperties: 1,
       ...rules(
         {
           rule: `[${names.map((name) => `has(self.${name})`).join(', ')}].exists_one(set, set)`,
