@@ -57,23 +57,24 @@ export class Polls<T> {
     if (this.#closed) return;
     const before = this.#groups.get(group) ?? new Map<string, Entry<T>>();
     const after = new Map<string, Entry<T>>();
+    const due: Entry<T>[] = [];
     for (const question of questions) {
       const old = before.get(question.id);
       if (old && old.question.of === question.of) {
-        const again = old.question.again !== question.again;
+        if (old.question.again !== question.again) due.push(old);
         old.question = question;
         after.set(question.id, old);
         before.delete(question.id);
-        if (again) this.#queue(group, old);
         continue;
       }
       const entry: Entry<T> = { question, answer: { failures: 0 }, waiting: false };
       after.set(question.id, entry);
-      this.#queue(group, entry);
+      due.push(entry);
     }
     for (const entry of before.values()) this.#stop(entry);
     if (after.size === 0) this.#groups.delete(group);
     else this.#groups.set(group, after);
+    for (const entry of due) this.#queue(group, entry);
   }
 
   answers(group: Key): ReadonlyMap<string, Answer<T>> {

@@ -14,8 +14,8 @@ import type { RaftSnapshotPolicy } from '../../src/api/policy.ts';
 import type { RaftRestore } from '../../src/api/restore.ts';
 import type { RaftSnapshot } from '../../src/api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../src/api/store.ts';
-import { CLUSTER, COMPONENT, FORMED, MANAGED_BY, TEMPLATE, TOKEN } from '../../src/controllers/labels.ts';
 import type { MemberViews } from '../../src/controllers/cluster/members.ts';
+import { CLUSTER, COMPONENT, FORMED, MANAGED_BY, TEMPLATE, TOKEN } from '../../src/controllers/labels.ts';
 import type { Job, PersistentVolumeClaim, Pod } from '../../src/kube/kinds.ts';
 import type { Live, OwnerReference } from '../../src/kube/objects.ts';
 
@@ -57,15 +57,19 @@ export const formedStatus: RaftClusterStatus = {
   conditions: [condition('Ready', 'True', 'MembersReady')],
 };
 
-export function storeOf(name = 's', ready: boolean | undefined = true, spec: object = { s3: { bucket: 'snaps' } }) {
+export function storeOf(name = 's', ready: boolean | null = true, spec: object = { s3: { bucket: 'snaps' } }) {
   return withDefaults(raftSnapshotStore, {
     apiVersion,
     kind: 'RaftSnapshotStore',
     metadata: meta(name),
     spec,
-    ...(ready === undefined
+    ...(ready === null
       ? {}
-      : { status: { conditions: [condition('Ready', ready ? 'True' : 'False', ready ? 'Reachable' : 'BucketNotFound')] } }),
+      : {
+          status: {
+            conditions: [condition('Ready', ready ? 'True' : 'False', ready ? 'Reachable' : 'BucketNotFound')],
+          },
+        }),
   }) as Live<RaftSnapshotStore>;
 }
 

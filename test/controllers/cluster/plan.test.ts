@@ -6,7 +6,19 @@ import { clusterObjects, memberTemplate } from '../../../src/controllers/cluster
 import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
 import type { ConfigMap, StatefulSet } from '../../../src/kube/kinds.ts';
 import { type KubeObject, type Live, type Manifest, ownedBy } from '../../../src/kube/objects.ts';
-import { clusterOf, diskOf, formedStatus, memberPod, meta, now, ownerOf, settings, snapshotOf, storeOf, viewsOf } from '../objects.ts';
+import {
+  clusterOf,
+  diskOf,
+  formedStatus,
+  memberPod,
+  meta,
+  now,
+  ownerOf,
+  settings,
+  snapshotOf,
+  storeOf,
+  viewsOf,
+} from '../objects.ts';
 
 const token = 'default-c-uid-of-c';
 
@@ -41,7 +53,17 @@ interface Look extends Partial<Omit<ClusterObserved, 'cluster' | 'settings'>> {
 
 function look({ status, spec = {}, more = {}, formed, ...rest }: Look = {}): ClusterObserved {
   const cluster = clusterOf('c', spec, status, more);
-  return { cluster, children: {}, pods: [], disks: [], views: new Map(), snapshots: [], policies: [], settings, ...rest };
+  return {
+    cluster,
+    children: {},
+    pods: [],
+    disks: [],
+    views: new Map(),
+    snapshots: [],
+    policies: [],
+    settings,
+    ...rest,
+  };
 }
 
 /** A cluster with all its objects, as they are once applied. */
@@ -153,7 +175,9 @@ describe('a formed cluster', () => {
     const observed = running();
     const views = new Map([...observed.views, ['c-2', { failures: 2, error: 'no answer within 2000 ms' }]]);
     expect(statusOf({ ...observed, views })).toMatchObject({ membersReady: '2/3' });
-    expect(conditionOf({ ...observed, views }, 'Ready')?.message).toContain('c-2: it does not answer: no answer within');
+    expect(conditionOf({ ...observed, views }, 'Ready')?.message).toContain(
+      'c-2: it does not answer: no answer within',
+    );
     const once = new Map([...observed.views, ['c-2', { ...observed.views.get('c-2')!, failures: 1 }]]);
     expect(statusOf({ ...observed, views: once })).toMatchObject({ membersReady: '3/3' });
   });
@@ -173,25 +197,40 @@ describe('a formed cluster', () => {
 
   test('the last good snapshot is one of this very cluster', () => {
     const done = (name: string, clusterId: string, completionTime: string) =>
-      snapshotOf(name, {}, {
-        conditions: [{ type: 'Complete', status: 'True', reason: 'Succeeded', message: '', lastTransitionTime: completionTime }],
-        completionTime,
-        clusterId,
-        revision: 3,
-      });
+      snapshotOf(
+        name,
+        {},
+        {
+          conditions: [
+            { type: 'Complete', status: 'True', reason: 'Succeeded', message: '', lastTransitionTime: completionTime },
+          ],
+          completionTime,
+          clusterId,
+          revision: 3,
+        },
+      );
     const snapshots = [
       done('old', 'cafe', '2026-11-20T00:00:00Z'),
       done('new', 'cafe', '2026-11-21T00:00:00Z'),
       done('foreign', 'beef', '2026-11-22T00:00:00Z'),
     ];
-    expect(statusOf(running({ snapshots }))?.lastSnapshot).toEqual({ name: 'new', time: '2026-11-21T00:00:00Z', revision: 3 });
+    expect(statusOf(running({ snapshots }))?.lastSnapshot).toEqual({
+      name: 'new',
+      time: '2026-11-21T00:00:00Z',
+      revision: 3,
+    });
   });
 });
 
 describe('members that do not run what the spec says', () => {
   const changed = (pods: ClusterObserved['pods'], views = viewsOf('c')) => ({ ...running(), pods, views });
-  const current = memberTemplate({ cluster: clusterOf(), owner: ownerOf('RaftCluster', 'c'), settings, token, formed: true })
-    .metadata.annotations[TEMPLATE]!;
+  const current = memberTemplate({
+    cluster: clusterOf(),
+    owner: ownerOf('RaftCluster', 'c'),
+    settings,
+    token,
+    formed: true,
+  }).metadata.annotations[TEMPLATE]!;
   const at = (ordinal: number, template: string, ready = true) => memberPod('c', ordinal, { template, ready });
 
   test('followers go first, the highest ordinal first', () => {
