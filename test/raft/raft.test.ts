@@ -254,6 +254,14 @@ describe('following', () => {
     ]);
   });
 
+  test('the commit index covers only what is known to match the leader', () => {
+    const raft = member();
+    receive(raft, append(1, 0, 0, [entry(1, 1), entry(2, 1), entry(3, 1)]));
+    // The new leader committed other entries at 2 and 3, which have not arrived yet.
+    receive(raft, append(2, 1, 1, [], 3, c));
+    expect(raft.commit).toBe(1);
+  });
+
   test('many appends of one batch share a write and an acknowledgement', () => {
     const raft = member();
     const commands = receive(
@@ -338,6 +346,19 @@ describe('leading', () => {
     expect(raft.commit).toBe(1);
     persist(raft, commands);
     expect(raft.commit).toBe(2);
+  });
+
+  test('D11 a read is confirmed by answers to its own round, not by older ones', () => {
+    const raft = leader();
+    persist(raft, receive(raft, accepted(1)));
+    const answer = (round: number): Received => ({ type: 'heartbeatResponse', from: b, to: a, term: asTerm(1), round });
+    raft.step({ type: 'readIndex', id: 1 });
+    raft.take();
+    expect(receive(raft, answer(0)).filter((one) => one.type === 'readReady')).toEqual([]);
+    raft.step({ type: 'readIndex', id: 2 });
+    expect(receive(raft, answer(1))).toContainEqual({ type: 'readReady', ids: [1], index: 1 });
+    expect(receive(raft, answer(1)).filter((one) => one.type === 'readReady')).toEqual([]);
+    expect(receive(raft, answer(2))).toContainEqual({ type: 'readReady', ids: [2], index: 1 });
   });
 
   test('GR-14 a higher term in any answer ends the leadership', () => {

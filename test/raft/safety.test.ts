@@ -50,9 +50,11 @@ describe('safety under loss, doubling, reordering and crashes', () => {
     expect(installs).toBeGreaterThan(20);
   });
 
-  test(`${properties}: without pre-vote and check-quorum`, () => {
-    for (let seed = 100; seed < 120; seed++) {
-      run({ members: 3, seed, settings: { preVote: false, checkQuorum: false } }, 2000);
-    }
-  });
+  for (const members of [2, 3, 4, 5]) {
+    test(`${properties}: ${members} members in a storm of elections, without pre-vote and check-quorum`, () => {
+      for (let seed = 100; seed < 150; seed++) {
+        run({ members, seed, settings: { preVote: false, checkQuorum: false, trailingLogs: 20 } }, 3000);
+      }
+    });
+  }
 });

@@ -91,8 +91,9 @@ export class Simulation {
     else if (kind < 965) this.#snapshot(member);
     else if (kind < 970) member.crash(which % 3);
     else if (kind < 990) this.#restart(member);
-    else if (kind < 993) this.#cutOff.add(member.id);
-    else this.#cutOff.clear();
+    else if (kind < 992) this.#cutOff.add(member.id);
+    else if (kind < 994) this.#cutOff.clear();
+    else this.#leap(member);
   }
 
   /** Heals everything and runs until all members agree; throws when they do not within a bounded time. */
@@ -157,6 +158,11 @@ export class Simulation {
 
   #tick(member: Member): void {
     if (!member.down) member.step({ type: 'tick' });
+  }
+
+  /** Time passes for one member alone, as after a pause of its process: leaders change. */
+  #leap(member: Member): void {
+    for (let ticks = 0; ticks < 10; ticks++) this.#tick(member);
   }
 
   #propose(member: Member): void {
