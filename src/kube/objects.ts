@@ -97,11 +97,17 @@ export function ownedBy(owner: Live): OwnerReference {
   return { apiVersion, kind, name: metadata.name, uid: metadata.uid, controller: true, blockOwnerDeletion: true };
 }
 
+/** Versions of a kind come and go; its group stays. The core group has none in its `v1`. */
+function groupOf(apiVersion: string): string {
+  const slash = apiVersion.indexOf('/');
+  return slash < 0 ? '' : apiVersion.slice(0, slash);
+}
+
 /** The keys for a watch that wakes the controller of an object: its controlling owner of `type`. */
 export function controllerKeys(type: ResourceType): (object: KubeObject) => readonly Key[] {
   return (object) => {
     const owner = controllerOf(object);
-    if (owner?.kind !== type.kind || owner.apiVersion.split('/')[0] !== type.group) return [];
+    if (owner?.kind !== type.kind || groupOf(owner.apiVersion) !== type.group) return [];
     const { namespace } = object.metadata;
     return [keyOf(namespace === undefined ? { name: owner.name } : { namespace, name: owner.name })];
   };

@@ -255,7 +255,9 @@ describe('objects', () => {
       metadata: { ...object.metadata, uid: 'u', resourceVersion: '1', creationTimestamp: 'x' },
     };
     const child = { ...object, metadata: { name: 'c', namespace: 'ns', ownerReferences: [ownedBy(owner)] } };
-    expect(controllerKeys({ ...configMaps, group: 'v1' })(child)).toEqual(['ns/a']);
+    expect(controllerKeys(configMaps)(child)).toEqual(['ns/a']);
+    expect(controllerKeys({ ...configMaps, version: 'v2' })(child)).toEqual(['ns/a']);
+    expect(controllerKeys({ ...configMaps, group: 'raftsman.dev' })(child)).toEqual([]);
     expect(controllerKeys(leases)(child)).toEqual([]);
     expect(controllerKeys(configMaps)(object)).toEqual([]);
   });

@@ -91,7 +91,7 @@ function operator(namespace: string, proxy: FaultProxy, leader?: Partial<LeaderO
   };
 }
 
-const valueOf = async (namespace: string, name: string) => {
+const copied = async (namespace: string, name: string) => {
   const copy = await server.client.find(secrets, { namespace, name });
   return Buffer.from(copy?.data?.['value'] ?? '', 'base64').toString('utf8');
 };
@@ -102,13 +102,13 @@ describe('an operator of the runtime on a real API server', () => {
     const proxy = await faultProxy(server.connection);
     await server.client.create(configMaps, source(namespace, 'a', 'one'));
     const t = operator(namespace, proxy);
-    await until(async () => (await valueOf(namespace, 'a')) === 'one');
+    await until(async () => (await copied(namespace, 'a')) === 'one');
     await server.client.apply(configMaps, source(namespace, 'a', 'two'));
-    await until(async () => (await valueOf(namespace, 'a')) === 'two');
+    await until(async () => (await copied(namespace, 'a')) === 'two');
     await server.client.patch(secrets, { namespace, name: 'a' }, { data: { value: 'YnJva2Vu' } });
-    await until(async () => (await valueOf(namespace, 'a')) === 'two');
+    await until(async () => (await copied(namespace, 'a')) === 'two');
     await server.client.delete(secrets, { namespace, name: 'a' });
-    await until(async () => (await valueOf(namespace, 'a')) === 'two');
+    await until(async () => (await copied(namespace, 'a')) === 'two');
     await until(async () => {
       const before = t.reconciles();
       await new Promise((resolve) => setTimeout(resolve, 200));
@@ -138,7 +138,7 @@ describe('an operator of the runtime on a real API server', () => {
     proxy.inject(() => undefined);
     await until(async () => (await t.get('/readyz')).status === 200);
     await server.client.create(configMaps, source(namespace, 'a', 'one'));
-    await until(async () => (await valueOf(namespace, 'a')) === 'one');
+    await until(async () => (await copied(namespace, 'a')) === 'one');
     await until(async () =>
       (await t.get('/metrics')).text.includes('raftsman_reconciles_total{controller="copy",result="success"}'),
     );
@@ -164,7 +164,7 @@ describe('an operator of the runtime on a real API server', () => {
     await until(async () => (await a.get('/metrics').catch(() => ({ text: '' }))).text.includes('raftsman_leader 1'));
     const b = operator(namespace, second, { identity: 'b', ...quick });
     await server.client.create(configMaps, source(namespace, 'x', 'one'));
-    await until(async () => (await valueOf(namespace, 'x')) === 'one');
+    await until(async () => (await copied(namespace, 'x')) === 'one');
     expect(b.reconciles()).toBe(0);
     first.inject(() => ({ kind: 'drop' }));
     first.cutAll();
@@ -173,7 +173,7 @@ describe('an operator of the runtime on a real API server', () => {
       code: 'NOT_LEADING',
     });
     await server.client.apply(configMaps, source(namespace, 'x', 'two'));
-    await until(async () => (await valueOf(namespace, 'x')) === 'two');
+    await until(async () => (await copied(namespace, 'x')) === 'two');
     expect(await b.end()).toBe('stopped');
     expect((await server.client.get(leases, { namespace, name: 'leader' })).spec?.holderIdentity).toBe('');
     await first.close();
@@ -188,7 +188,7 @@ describe('an operator of the runtime on a real API server', () => {
     const t = operator(namespace, proxy);
     await until(() => proxy.asked.length > 3);
     proxy.inject(() => undefined);
-    await until(async () => (await valueOf(namespace, 'a')) === 'one');
+    await until(async () => (await copied(namespace, 'a')) === 'one');
     await t.end();
     await proxy.close();
   });
