@@ -24,6 +24,9 @@ export default {
   projects: [
     project('unit', ['<rootDir>/test/**/*.test.ts', '!**/*.integration.test.ts', '!<rootDir>/test/e2e/**']),
     project('integration', ['<rootDir>/test/**/*.integration.test.ts']),
-    project('e2e', ['<rootDir>/test/e2e/**/*.test.ts']),
+    project('e2e', ['<rootDir>/test/e2e/**/*.test.ts'], {
+      globalSetup: '<rootDir>/test/e2e/setup.ts',
+      globalTeardown: '<rootDir>/test/e2e/teardown.ts',
+    }),
   ],
 };

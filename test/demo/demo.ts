@@ -11,7 +11,8 @@ import { Kubectl, KubectlError } from '../e2e/kubectl.ts';
 import { startCluster } from '../kubernetes/cluster.ts';
 import { Failure } from '../kubernetes/failure.ts';
 import { toolPath } from '../kubernetes/go-build.ts';
-import { buildImage, loadImage } from '../kubernetes/image.ts';
+import { buildImage } from '../kubernetes/image-build.ts';
+import { silent } from '../kubernetes/progress.ts';
 import { StepError, Steps } from './steps.ts';
 import { tell } from './story.ts';
 
@@ -42,17 +43,15 @@ async function onPath(program: string): Promise<string> {
 
 async function onLocal(name: string, steps: Steps): Promise<void> {
   const tag = 'raftsman:dev';
-  const image = (async () => {
-    await run(process.execPath, ['esbuild.config.js'], { cwd: root });
-    return buildImage({ file: join(root, 'Dockerfile'), context: root, tag });
-  })();
-  image.catch(() => {}); // reported where it is awaited
+  const bundled = run(process.execPath, ['esbuild.config.js'], { cwd: root });
+  bundled.catch(() => {}); // reported where it is awaited
   const cluster = await steps.run('a Kubernetes on this machine', async () => {
     process.stdout.write('\n');
     return startCluster(name, { depth: 'node' });
   });
   await steps.run('the image, built from the Dockerfile and loaded into the node', async () => {
-    await loadImage(name, await image);
+    await bundled;
+    await buildImage({ name, file: join(root, 'Dockerfile'), tag }, silent);
   });
   const kubectl = new Kubectl({ kubectl: toolPath('kubectl'), kubeconfig: cluster.kubeconfig, namespace });
   await steps.run('helm install raftsman charts/raftsman', () =>
