@@ -94,6 +94,8 @@ function startControllerManager(sandbox: Sandbox, folder: string, addresses: Add
     `--kubeconfig=${kubeconfig}`,
     `--authentication-kubeconfig=${kubeconfig}`,
     `--authorization-kubeconfig=${kubeconfig}`,
+    // It starts beside the API server, and this lookup is the one thing that it does not try again.
+    '--authentication-skip-lookup=true',
     `--root-ca-file=${pki.authority}`,
     `--service-account-private-key-file=${pki.serviceAccountKey}`,
     `--cluster-cidr=${addresses.pods}`,

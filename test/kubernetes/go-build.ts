@@ -51,20 +51,25 @@ const files = (folder: string): string[] =>
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
 
-let keyed: string | undefined;
+const keys = new Map<GoPartName, string>();
 
-/** Everything that a binary depends on: go.mod, go.sum, our own mains, and the flags. */
-function sourceKey(): string {
-  if (keyed !== undefined) return keyed;
-  const hash = createHash('sha256').update(`${process.arch}\n${FLAGS.join(' ')}\n${LDFLAGS}\n`);
-  for (const file of files(sources)) hash.update(`${file.slice(sources.length)}\n`).update(readFileSync(file));
-  keyed = hash.digest('hex').slice(0, 12);
-  return keyed;
+/** Everything that a part's binary depends on: go.mod, go.sum, its own main if it is ours, and the flags. */
+function sourceKey(part: GoPartName): string {
+  const known = keys.get(part);
+  if (known !== undefined) return known;
+  const own: string = goParts[part].package;
+  const from = ['go.mod', 'go.sum'].map((name) => join(sources, name));
+  if (own.startsWith('./')) from.push(...files(join(sources, own)));
+  const hash = createHash('sha256').update(`${process.arch}\n${FLAGS.join(' ')}\n${LDFLAGS}\n${own}\n`);
+  for (const file of from) hash.update(`${file.slice(sources.length)}\n`).update(readFileSync(file));
+  const key = hash.digest('hex').slice(0, 12);
+  keys.set(part, key);
+  return key;
 }
 
 /** The folder of a built part: `<cache>/parts/<part>-<version>-<key>`. */
 export const partFolder = (part: GoPartName): string =>
-  join(cacheRoot(), 'parts', `${part}-${goParts[part].version}-${sourceKey()}`);
+  join(cacheRoot(), 'parts', `${part}-${goParts[part].version}-${sourceKey(part)}`);
 
 export const isBuilt = (part: GoPartName): boolean => existsSync(partFolder(part));
 

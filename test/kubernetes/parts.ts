@@ -35,8 +35,8 @@ export const goParts = {
   },
   coredns: { package: './coredns', output: 'coredns', version: versions.coredns, names: ['coredns'] },
   versitygw: {
-    package: 'github.com/versity/versitygw/cmd/versitygw',
-    output: 'versitygw',
+    package: './s3server',
+    output: 's3server',
     version: versions.versitygw,
     names: ['versitygw'],
   },

@@ -66,14 +66,7 @@ export const objectStore = (addresses: Addresses): Manifest[] => {
                 name: 'versitygw',
                 image: S3_IMAGE,
                 imagePullPolicy: 'Never',
-                args: [
-                  `--port=:${s3.port}`,
-                  '--health=/health',
-                  '--quiet',
-                  'posix',
-                  '--sidecar=/s3/metadata',
-                  '/s3/data',
-                ],
+                args: [`-listen=:${s3.port}`, '-data=/s3/data', '-metadata=/s3/metadata'],
                 env: [
                   fromSecret('ROOT_ACCESS_KEY', 'AWS_ACCESS_KEY_ID'),
                   fromSecret('ROOT_SECRET_KEY', 'AWS_SECRET_ACCESS_KEY'),
