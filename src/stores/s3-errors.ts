@@ -18,6 +18,8 @@ const byName: Readonly<Record<string, StoreErrorCode>> = {
   SignatureDoesNotMatch: 'STORE_ACCESS_DENIED',
   ExpiredToken: 'STORE_ACCESS_DENIED',
   InvalidToken: 'STORE_ACCESS_DENIED',
+  // versitygw's, with status 404.
+  XAdminUserNotFound: 'STORE_ACCESS_DENIED',
   CredentialsProviderError: 'STORE_ACCESS_DENIED',
   TimeoutError: 'STORE_UNREACHABLE',
   QuotaExceeded: 'STORE_FULL',
@@ -49,20 +51,22 @@ interface Attempt {
 export function translateS3(cause: unknown, attempt: Attempt): StoreError {
   if (cause instanceof StoreError) return cause;
   const failure = cause as S3Failure;
-  const code = codeOf(failure);
   const { verb, key, location, spec } = attempt;
+  const code = codeOf(failure, key);
   const what = key === '' ? `cannot ${verb} ${location}` : `cannot ${verb} "${key}" in ${location}`;
   const said = [failure.name, failure.message].filter((part) => part !== undefined && part !== '' && part !== 'Error');
   return new StoreError(code, `${what}: ${advice(code, key, spec, failure)}${said.join(': ')}`, { cause });
 }
 
-function codeOf(failure: S3Failure): StoreErrorCode {
+function codeOf(failure: S3Failure, key: string): StoreErrorCode {
   const named = byName[failure.name ?? ''];
   if (named !== undefined) return named;
-  if (network.has(failure.code ?? '') || network.has(failure.name ?? '')) return 'STORE_UNREACHABLE';
+  // The SDK wraps what it does not take for an error of its own world; the code is then only in the words.
+  const mentioned = /\bE[A-Z_]{4,}\b/.exec(failure.message ?? '')?.[0] ?? '';
+  if ([failure.code ?? '', failure.name ?? '', mentioned].some((one) => network.has(one))) return 'STORE_UNREACHABLE';
   const status = failure.$metadata?.httpStatusCode;
   if (status === 401 || status === 403) return 'STORE_ACCESS_DENIED';
-  if (status === 404) return 'STORE_KEY_MISSING';
+  if (status === 404) return key === '' ? 'STORE_BUCKET_MISSING' : 'STORE_KEY_MISSING';
   if (status === 507) return 'STORE_FULL';
   // A server that cannot answer just now; the SDK has tried again already.
   if (status !== undefined && status >= 500) return 'STORE_UNREACHABLE';

@@ -58,17 +58,25 @@ export class S3Store implements Store {
     const { signal } = options;
     // An abort goes through the source, not through the uploader, which would return before it has told the server.
     async function* body(): AsyncGenerator<Uint8Array> {
+      const chunks = source[Symbol.asyncIterator]();
       try {
-        for await (const chunk of source) {
-          if (signal?.aborted === true) throw stopped(key, signal.reason);
-          hash.update(chunk);
-          sizeBytes += chunk.length;
-          yield chunk;
+        for (;;) {
+          // Only what the source throws is its failure: the uploader throws its own into this generator.
+          const next = await chunks.next().catch((error: unknown) => {
+            sourceFailure = { error };
+            throw error;
+          });
+          if (signal?.aborted === true) {
+            sourceFailure = { error: stopped(key, signal.reason) };
+            throw sourceFailure.error;
+          }
+          if (next.done === true) return;
+          hash.update(next.value);
+          sizeBytes += next.value.length;
+          yield next.value;
         }
-        if (signal?.aborted === true) throw stopped(key, signal.reason);
-      } catch (error) {
-        sourceFailure = { error };
-        throw error;
+      } finally {
+        await chunks.return?.();
       }
     }
     const upload = new Upload({

@@ -17,9 +17,11 @@ export const modifiedAt = new Date('2026-02-03T04:05:06Z');
 
 export function sampleState(size: number, seed = 1): Uint8Array {
   const bytes = new Uint8Array(size);
+  // A global is slow to reach from a test's context.
+  const { imul } = Math;
   let x = seed;
   for (let at = 0; at < size; at++) {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
+    x = (imul(x, 1664525) + 1013904223) >>> 0;
     bytes[at] = x >>> 24;
   }
   return bytes;

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,8 +12,6 @@ export interface S3Server {
   readonly port: number;
   readonly bucket: string;
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
-  /** Every file of the bucket on the server's disk but those that are its own notes. */
-  objects(): Promise<string[]>;
   close(): Promise<void>;
 }
 
@@ -71,9 +69,5 @@ export async function startS3(): Promise<S3Server> {
     if (ready) break;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  const objects = async () => {
-    const entries = await readdir(join(folder, 'data', bucket), { recursive: true, withFileTypes: true });
-    return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
-  };
-  return { endpoint, port, bucket, credentials, objects, close };
+  return { endpoint, port, bucket, credentials, close };
 }
