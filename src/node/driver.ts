@@ -131,7 +131,7 @@ export class Driver {
       onInstalled: (meta) => {
         this.#applied = meta.index;
         this.#snapshotIndex = meta.index;
-        this.proposals.onInstalled(meta.index);
+        this.proposals.onInstalled();
         this.reads.onApplied(meta.index);
         this.snapshotter.onInstalled();
         this.#step({ type: 'applied', index: meta.index });
@@ -164,6 +164,22 @@ export class Driver {
   }
 
   receive(message: WireMessage): void {
+    if (message.type === 'propose' && message.term < this.#raft.term) {
+      // Meant for the leader of an earlier term, whose sender may already have proposed it anew: see proposals.ts.
+      const { from: to, to: from } = message;
+      const ids = message.proposals.map(({ id }) => id);
+      this.#transport?.send({
+        type: 'proposeResponse',
+        from,
+        to,
+        term: this.#raft.term,
+        ids,
+        firstIndex: null,
+        reason: 'notLeader',
+      });
+      this.#schedule();
+      return;
+    }
     this.#step({ type: 'receive', message });
   }
 
@@ -291,7 +307,11 @@ export class Driver {
 
   #send(message: Message): void {
     if (message.type === 'snapshot') throw new Error('a snapshot is sent on a connection of its own');
-    this.#transport!.send(message);
+    const sent = this.#transport!.send(message);
+    if (message.type !== 'propose') return;
+    const ids = message.proposals.map(({ id }) => id);
+    if (sent) this.proposals.onForwarded(ids, message.term);
+    else this.proposals.onDropped(ids, 'noLeader');
   }
 
   #persist(command: Extract<RaftCommand, { type: 'persist' }>): void {
@@ -374,7 +394,9 @@ export class Driver {
     this.#options.log.info('role changed', { role, term, leader });
     if (leader !== null) this.counters.leaderChanges++;
     this.#options.onLeader(leader);
+    if (leader === null) return;
     this.proposals.retry();
+    this.reads.askAgain();
   }
 
   #fatal(error: unknown): void {

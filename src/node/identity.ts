@@ -20,6 +20,12 @@ export interface ClusterIdentity {
 
 const first8Bytes = (data: Uint8Array | string): bigint => createHash('sha1').update(data).digest().readBigUInt64BE(0);
 
+/** In the order of the numbers that they are. */
+export function compareIds(a: MemberId, b: MemberId): number {
+  const [left, right] = [a.padStart(16, '0'), b.padStart(16, '0')];
+  return left < right ? -1 : left > right ? 1 : 0;
+}
+
 export function memberIdOf(peerUrls: readonly string[], token: string): MemberId {
   return asMemberId(first8Bytes([...peerUrls].sort().join('') + token).toString(16));
 }
@@ -38,7 +44,7 @@ export function identityOf(
 ): ClusterIdentity {
   const members = options.initialCluster
     .map(({ name, peerUrls }) => ({ id: memberIdOf(peerUrls, options.initialClusterToken), name, peerUrls }))
-    .sort((a, b) => (BigInt(`0x${a.id}`) < BigInt(`0x${b.id}`) ? -1 : 1));
+    .sort((a, b) => compareIds(a.id, b.id));
   const self = members.find(({ name }) => name === options.name)!;
   return { clusterId: clusterIdOf(members.map(({ id }) => id)), self, members };
 }

@@ -21,7 +21,6 @@ export interface LinkOptions {
   readonly log: Log;
   readonly onUp: (welcome: Welcome) => void;
   readonly onDown: () => void;
-  readonly onDropped: () => void;
 }
 
 export class Link {
@@ -37,14 +36,13 @@ export class Link {
     void this.#dial();
   }
 
-  get isUp(): boolean {
-    return this.#channel !== undefined;
+  /** Whether what is sent now has a chance to arrive. */
+  get takes(): boolean {
+    return this.#channel !== undefined && this.#channel.waitingBytes <= maxWaitingBytes;
   }
 
   send(frame: Uint8Array): void {
-    const channel = this.#channel;
-    if (channel && channel.waitingBytes <= maxWaitingBytes) channel.send(frame);
-    else this.#options.onDropped();
+    this.#channel?.send(frame);
   }
 
   flush(): void {

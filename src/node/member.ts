@@ -10,7 +10,7 @@ import { type OpenedMember, openMember } from './bootstrap.ts';
 import { Driver } from './driver.ts';
 import { NodeError, type NodeOptions } from './flags.ts';
 import { type HttpServer, serveHttp } from './http.ts';
-import { type ClusterIdentity, identityOf } from './identity.ts';
+import { type ClusterIdentity, compareIds, identityOf } from './identity.ts';
 import { createBackend, type MemberDriver } from './kv.ts';
 import { NodeMetrics } from './metrics.ts';
 import { Transport } from './transport.ts';
@@ -170,6 +170,10 @@ export class RunningMember {
       revision: keyValues.revision,
       clients: this.#etcd.urls,
     });
+  }
+
+  /** Without a leader it fails, and is tried again when there is one. */
+  #catchUp(): void {
     this.#driver.reads.linearize().then(
       () => this.#markCaughtUp(),
       () => {},
@@ -177,6 +181,7 @@ export class RunningMember {
   }
 
   #markCaughtUp(): void {
+    if (this.#caughtUp) return;
     this.#caughtUp = true;
     this.#log.info('ready', { revision: this.#opened.keyValues.revision });
   }
@@ -186,14 +191,7 @@ export class RunningMember {
     clearInterval(this.#nudge);
     this.#nudge = undefined;
     void this.#publish();
-    if (!this.#caughtUp) {
-      this.#driver.reads.linearize().then(
-        () => {
-          if (!this.#caughtUp) this.#markCaughtUp();
-        },
-        () => {},
-      );
-    }
+    if (!this.#caughtUp) this.#catchUp();
   }
 
   /** Makes name and client URLs known, unless they are. */
@@ -245,14 +243,12 @@ export class RunningMember {
     const until = performance.now() + nudgeForMs;
     const stand = (): void => {
       const connected = this.#transport.connected();
-      const lowest = [this.identity.self.id, ...connected]
-        .map((id) => BigInt(`0x${id}`))
-        .reduce((a, b) => (a < b ? a : b));
+      const lowest = [this.identity.self.id, ...connected].sort(compareIds)[0];
       const enough = connected.length + 1 >= quorumSize(this.identity.members.length);
       if (this.#driver.leader !== null || performance.now() > until) {
         clearInterval(this.#nudge);
         this.#nudge = undefined;
-      } else if (enough && BigInt(`0x${this.identity.self.id}`) === lowest) {
+      } else if (enough && this.identity.self.id === lowest) {
         this.#driver.campaign();
       }
     };

@@ -2,6 +2,10 @@
  * Proposals under way on this member: from the moment they are handed to Raft until their entry is applied here, is
  * certain to be lost, or nobody waits any more. What is certain not to be in the log is proposed again, unseen by the
  * client; what may be in it never is.
+ *
+ * A leader takes a forwarded proposal only in the term in which it was sent (see Driver.receive). So once an entry of a
+ * later term is applied here, a proposal that was sent in an earlier term and has not been applied can no more be: all
+ * that was committed of the earlier term lies before that entry.
  */
 import { type EtcdError, etcdError } from '../etcd/errors.ts';
 import type { DropReason, Index, Term } from '../raft/types.ts';
@@ -15,8 +19,12 @@ interface Waiting {
   readonly lost: (error: EtcdError) => void;
   readonly deadline: number;
   id: number;
+  /** The term in which it was appended, or sent to the leader; undefined until then. */
+  term: Term | undefined;
+  /** A snapshot may contain it: only the deadline ends this. */
+  unknown: boolean;
   /** Where the entry is, once that is known. */
-  position: { readonly index: Index; readonly term: Term } | undefined;
+  index: Index | undefined;
 }
 
 export interface ProposalsOptions {
@@ -34,6 +42,7 @@ export class Proposals {
   /** In no log: to be proposed again when there is somebody to propose to. */
   #again: Waiting[] = [];
   #bytes = 0;
+  #appliedTerm: Term | undefined;
   #lastId = 0;
   #failed = 0;
 
@@ -53,7 +62,16 @@ export class Proposals {
   propose(data: Uint8Array, lost: (error: EtcdError) => void): void {
     if (this.count >= maxProposals || this.#bytes + data.length > maxBytes) throw etcdError('ETCD_TOO_MANY_REQUESTS');
     this.#bytes += data.length;
-    this.#hand({ data, lost, deadline: this.#options.now() + this.#options.timeoutMs, id: 0, position: undefined });
+    const deadline = this.#options.now() + this.#options.timeoutMs;
+    this.#hand({ data, lost, deadline, id: 0, term: undefined, unknown: false, index: undefined });
+  }
+
+  /** They went out to the leader of this term. */
+  onForwarded(ids: readonly number[], term: Term): void {
+    for (const id of ids) {
+      const waiting = this.#byId.get(id);
+      if (waiting) waiting.term = term;
+    }
   }
 
   onAccepted(ids: readonly number[], term: Term, firstIndex: Index, applied: Index): void {
@@ -62,7 +80,8 @@ export class Proposals {
       const index = (firstIndex + i) as Index;
       // Applied already: it was either answered or lost, and only the deadline can tell which.
       if (!waiting || index <= applied) return;
-      waiting.position = { index, term };
+      waiting.index = index;
+      waiting.term = term;
       this.#byIndex.set(index, waiting);
     });
   }
@@ -70,9 +89,7 @@ export class Proposals {
   onDropped(ids: readonly number[], reason: DropReason): void {
     for (const id of ids) {
       const waiting = this.#byId.get(id);
-      if (!waiting) continue;
-      this.#byId.delete(id);
-      this.#again.push(waiting);
+      if (waiting) this.#lost(waiting);
     }
     if (reason === 'notLeader') this.retry();
   }
@@ -87,24 +104,26 @@ export class Proposals {
 
   /** The entry at this position was applied. */
   onApplied(index: Index, term: Term): void {
-    if (this.#byIndex.size === 0) return;
-    const waiting = this.#byIndex.get(index);
-    if (!waiting) return;
-    this.#byIndex.delete(index);
-    this.#byId.delete(waiting.id);
-    if (waiting.position!.term === term) {
+    const waiting = this.#byIndex.size > 0 ? this.#byIndex.get(index) : undefined;
+    if (waiting?.term === term) {
+      this.#byIndex.delete(index);
+      this.#byId.delete(waiting.id);
       this.#bytes -= waiting.data.length;
-      return;
+    } else if (waiting) {
+      this.#lost(waiting);
     }
-    // Another leader's entry took the place: this one is in no log that counts.
-    waiting.position = undefined;
-    this.#again.push(waiting);
+    if (term === this.#appliedTerm) return;
+    this.#appliedTerm = term;
+    for (const one of this.#byId.values()) {
+      if (one.term !== undefined && one.term < term && !one.unknown) this.#lost(one);
+    }
     this.retry();
   }
 
-  /** A snapshot went over these positions: what was there is not known. */
-  onInstalled(through: Index): void {
-    for (const index of this.#byIndex.keys()) if (index <= through) this.#byIndex.delete(index);
+  /** A snapshot went over the log: what was appended meanwhile may be in it. */
+  onInstalled(): void {
+    this.#byIndex.clear();
+    for (const waiting of this.#byId.values()) waiting.unknown = waiting.term !== undefined;
   }
 
   /** Gives up what has waited too long. */
@@ -114,7 +133,7 @@ export class Proposals {
     for (const waiting of this.#byId.values()) {
       if (waiting.deadline > now) continue;
       this.#byId.delete(waiting.id);
-      if (waiting.position) this.#byIndex.delete(waiting.position.index);
+      if (waiting.index !== undefined) this.#byIndex.delete(waiting.index);
       this.#giveUp(waiting, error());
     }
     const late = this.#again.filter(({ deadline }) => deadline <= now);
@@ -132,7 +151,15 @@ export class Proposals {
     for (const waiting of all) this.#giveUp(waiting, error);
   }
 
+  #lost(waiting: Waiting): void {
+    this.#byId.delete(waiting.id);
+    if (waiting.index !== undefined) this.#byIndex.delete(waiting.index);
+    this.#again.push(waiting);
+  }
+
   #hand(waiting: Waiting): void {
+    waiting.index = undefined;
+    waiting.term = undefined;
     waiting.id = ++this.#lastId;
     this.#byId.set(waiting.id, waiting);
     this.#options.step(waiting.id, waiting.data);

@@ -82,6 +82,11 @@ export class Reads {
     this.#confirmed = this.#confirmed.filter((read) => read.round.deadline > now);
   }
 
+  /** There is a new leader: the old one's answers will not come. */
+  askAgain(): void {
+    for (const round of new Set(this.#asked.values())) this.#ask(round);
+  }
+
   failAll(error: EtcdError): void {
     const rounds = new Set([...this.#asked.values(), ...this.#confirmed.map(({ round }) => round)]);
     this.#asked.clear();

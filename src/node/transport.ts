@@ -54,15 +54,16 @@ export class Transport {
     for (const member of this.#identity.members) if (member.id !== this.#identity.self.id) this.#link(member);
   }
 
-  /** Goes out with the next `flush`; dropped when there is no connection. */
-  send(message: WireMessage): void {
+  /** Goes out with the next `flush`. False: it did not and will not, since there is no connection or it is stuck. */
+  send(message: WireMessage): boolean {
     const link = this.#links.get(message.to);
-    if (!link?.isUp) {
+    if (!link?.takes) {
       this.counters.droppedMessages++;
-      return;
+      return false;
     }
     link.send(encodeMessage(message));
     this.#used.add(link);
+    return true;
   }
 
   flush(): void {
@@ -104,9 +105,6 @@ export class Transport {
       onDown: () => {
         this.#welcomes.delete(id);
         this.#handlers.onDown(id);
-      },
-      onDropped: () => {
-        this.counters.droppedMessages++;
       },
     });
     this.#links.set(id, link);

@@ -1,0 +1,199 @@
+/** Members as real processes on 127.0.0.1, for tests: started, killed, started again. Everything is gone afterwards. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { EtcdClient } from '../../src/etcd/client.ts';
+
+export const mainFile = resolve(import.meta.dirname, '../../src/main.ts');
+
+/** Ports that were free a moment ago. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  return ports;
+}
+
+export async function until<T>(
+  what: string,
+  read: () => Promise<T | undefined | false>,
+  withinMs = 20_000,
+): Promise<T> {
+  const deadline = performance.now() + withinMs;
+  for (let last: unknown = 'it was not'; ; ) {
+    try {
+      const value = await read();
+      if (value !== undefined && value !== false) return value;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${withinMs} ms`, { cause: last });
+    await new Promise((done) => setTimeout(done, 25));
+  }
+}
+
+/** Runs a command of ours to its end. */
+export async function run(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, [mainFile, ...args], { env: { ...process.env, NODE_OPTIONS: '', ...env } });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk: Buffer) => {
+    output.stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    output.stderr += chunk.toString();
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, ...output };
+}
+
+export class TestMember {
+  readonly name: string;
+  readonly clientUrl: string;
+  readonly httpUrl: string;
+  readonly dataDir: string;
+  client: EtcdClient;
+  readonly #args: readonly string[];
+  #process: ChildProcess | undefined;
+  output = '';
+
+  constructor(name: string, ports: readonly number[], dataDir: string, shared: readonly string[]) {
+    const [client, peer, http] = ports.map((port) => `http://127.0.0.1:${port}`) as [string, string, string];
+    this.name = name;
+    this.clientUrl = client;
+    this.httpUrl = http;
+    this.dataDir = dataDir;
+    this.client = new EtcdClient({ endpoints: [client], deadlineMs: 15_000 });
+    this.#args = [
+      `--name=${name}`,
+      `--data-dir=${dataDir}`,
+      `--listen-client-urls=${client}`,
+      `--advertise-client-urls=${client}`,
+      `--listen-peer-urls=${peer}`,
+      `--initial-advertise-peer-urls=${peer}`,
+      `--listen-metrics-urls=${http}`,
+      ...shared,
+    ];
+  }
+
+  get isRunning(): boolean {
+    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  get args(): readonly string[] {
+    return this.#args;
+  }
+
+  start(...more: string[]): void {
+    // The client of the member's last life may wait before it connects again.
+    this.client.close();
+    this.client = new EtcdClient({ endpoints: [this.clientUrl], deadlineMs: 15_000 });
+    const child = spawn(process.execPath, [mainFile, 'node', ...this.#args, ...more], {
+      env: { ...process.env, NODE_OPTIONS: '' },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    child.stderr!.on('data', (chunk: Buffer) => {
+      this.output += chunk.toString();
+    });
+    this.#process = child;
+  }
+
+  /** Resolves with the exit status when the process has ended. */
+  async ended(): Promise<number | null> {
+    const child = this.#process!;
+    if (this.isRunning) await once(child, 'close');
+    return child.exitCode;
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    if (!this.#process) return null;
+    this.#process.kill(signal);
+    return this.ended();
+  }
+
+  pause(): void {
+    this.#process!.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#process!.kill('SIGCONT');
+  }
+
+  async http(path: string): Promise<{ status: number; text: string }> {
+    const response = await fetch(this.httpUrl + path);
+    return { status: response.status, text: await response.text() };
+  }
+
+  async metric(name: string): Promise<number> {
+    const { text } = await this.http('/metrics');
+    return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1]);
+  }
+
+  /** Ready and answering. */
+  ready(withinMs?: number): Promise<true> {
+    return until(`${this.name} ready`, async () => (await this.http('/readyz')).status === 200, withinMs);
+  }
+}
+
+export class TestCluster {
+  readonly folder: string;
+  readonly members: readonly TestMember[];
+
+  static async create(size: number, flags: readonly string[] = [], token = 'test'): Promise<TestCluster> {
+    const folder = await mkdtemp(join(tmpdir(), 'raftsman-node-'));
+    const ports = await freePorts(size * 3);
+    const names = Array.from({ length: size }, (_, i) => `m${i}`);
+    const initial = names.map((name, i) => `${name}=http://127.0.0.1:${ports[i * 3 + 1]}`).join(',');
+    const shared = [
+      `--initial-cluster=${initial}`,
+      `--initial-cluster-token=${token}`,
+      '--heartbeat-interval=50',
+      '--election-timeout=500',
+      ...flags,
+    ];
+    const members = names.map(
+      (name, i) => new TestMember(name, ports.slice(i * 3, i * 3 + 3), join(folder, name), shared),
+    );
+    return new TestCluster(folder, members);
+  }
+
+  private constructor(folder: string, members: readonly TestMember[]) {
+    this.folder = folder;
+    this.members = members;
+  }
+
+  async start(...more: string[]): Promise<this> {
+    for (const member of this.members) member.start(...more);
+    await Promise.all(this.members.map((member) => member.ready()));
+    return this;
+  }
+
+  async leader(): Promise<TestMember> {
+    return until('a leader', async () => {
+      for (const member of this.members) {
+        if (member.isRunning && (await member.metric('etcd_server_is_leader')) === 1) return member;
+      }
+      return undefined;
+    });
+  }
+
+  async followers(): Promise<TestMember[]> {
+    const leader = await this.leader();
+    return this.members.filter((member) => member !== leader);
+  }
+
+  async end(): Promise<void> {
+    for (const member of this.members) member.client.close();
+    await Promise.all(this.members.map((member) => (member.isRunning ? member.stop('SIGKILL') : undefined)));
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+export const textOf = (value: Uint8Array): string => Buffer.from(value).toString();
