@@ -142,11 +142,11 @@ export interface RaftConfig {
   readonly heartbeatTicks?: number;
   /** Uniform in [0, 1), as Math.random. The only source of chance. */
   readonly random: () => number;
-  /** Bytes of entry data in one append message (at least one entry always goes). Default 1 MiB. */
+  /** Bytes of entries (data and 32 each) in one append message; at least one entry always goes. Default 1 MiB. */
   readonly maxMessageBytes?: number;
   /** Append messages to one follower that may be unanswered. Default 256. */
   readonly maxInflightMessages?: number;
-  /** Bytes of proposals that a leader holds uncommitted before it drops new ones. Default 64 MiB. */
+  /** Bytes of entries (data and 32 each) that a leader holds uncommitted before it drops new ones. Default 64 MiB. */
   readonly maxUncommittedBytes?: number;
   /** Bytes handed out for apply and not yet reported applied. Default 16 MiB. */
   readonly maxApplyingBytes?: number;

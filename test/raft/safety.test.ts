@@ -50,11 +50,12 @@ describe('safety under loss, doubling, reordering and crashes', () => {
     expect(installs).toBeGreaterThan(20);
   });
 
+  // One entry in each message and one message under way: leaders fall while entries are on some disks only, which is what
+  // it takes to tell the commit rule of old terms from a wrong one.
+  const storm = { preVote: false, checkQuorum: false, trailingLogs: 50, maxMessageBytes: 1, maxInflightMessages: 1 };
   for (const members of [2, 3, 4, 5]) {
-    test(`${properties}: ${members} members in a storm of elections, without pre-vote and check-quorum`, () => {
-      for (let seed = 100; seed < 150; seed++) {
-        run({ members, seed, settings: { preVote: false, checkQuorum: false, trailingLogs: 20 } }, 3000);
-      }
+    test(`${properties}: ${members} members in a storm of elections (GR-18)`, () => {
+      for (let seed = 1; seed <= 60; seed++) run({ members, seed, settings: storm }, 3000);
     });
   }
 });
