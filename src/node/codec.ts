@@ -248,8 +248,9 @@ export function decodeMessage(payload: Buffer, from: MemberId, to: MemberId): Wi
     reader.end();
     return message;
   } catch (error) {
-    if (error instanceof RangeError)
-      throw new FrameError(`a message makes no sense: ${error.message}`, { cause: error });
+    // By name: a Buffer's own errors may come from another realm.
+    const { name, message } = error as Error;
+    if (name === 'RangeError') throw new FrameError(`a message makes no sense: ${message}`, { cause: error });
     throw error;
   }
 }

@@ -102,6 +102,7 @@ export class Reads {
   }
 
   #forget(round: Round): void {
+    if (this.#open === round) this.#open = undefined;
     for (const [id, other] of this.#asked) if (other === round) this.#asked.delete(id);
   }
 

@@ -1,0 +1,153 @@
+import { describe, expect, test } from '@jest/globals';
+import { type NodeOptions, nodeUsage, parseFlags } from '../../src/node/flags.ts';
+import { clusterIdOf, compareIds, identityOf, memberIdOf } from '../../src/node/identity.ts';
+import { asMemberId } from '../../src/raft/types.ts';
+
+function parsed(argv: string[], environment: NodeJS.ProcessEnv = {}): NodeOptions {
+  const result = parseFlags(argv, environment);
+  if (result.help) throw new Error('help');
+  return result.options;
+}
+
+describe('flags', () => {
+  test('have etcd’s defaults', () => {
+    expect(parsed([])).toMatchObject({
+      name: 'default',
+      dataDir: 'default.etcd',
+      listenClientUrls: ['http://localhost:2379'],
+      advertiseClientUrls: ['http://localhost:2379'],
+      listenPeerUrls: ['http://localhost:2380'],
+      initialCluster: [{ name: 'default', peerUrls: ['http://localhost:2380'] }],
+      initialClusterState: 'new',
+      initialClusterToken: 'etcd-cluster',
+      snapshotCount: 10_000,
+      snapshotCatchupEntries: 5000,
+      heartbeatMs: 100,
+      electionMs: 1000,
+      snapshotPeriodMs: 0,
+    });
+  });
+
+  test('are taken as --x=y, as --x y and as -x, and the last one wins', () => {
+    expect(
+      parsed([
+        '--name=a',
+        '--data-dir',
+        '/d',
+        '-initial-cluster-token',
+        't',
+        '--data-dir=/e',
+        '--initial-cluster=a=http://localhost:2380',
+      ]),
+    ).toMatchObject({
+      name: 'a',
+      dataDir: '/e',
+      initialClusterToken: 't',
+    });
+  });
+
+  test('come from the environment too, and a flag wins over it', () => {
+    const environment = { RAFTSMAN_INITIAL_CLUSTER_STATE: 'existing', RAFTSMAN_SNAPSHOT_COUNT: '7' };
+    expect(parsed(['--snapshot-count=8'], environment)).toMatchObject({
+      initialClusterState: 'existing',
+      snapshotCount: 8,
+    });
+  });
+
+  test('a cluster of three, in any order, with a member at two addresses', () => {
+    const { initialCluster } = parsed([
+      '--name=b',
+      '--initial-advertise-peer-urls=http://b:2380',
+      '--initial-cluster=a=http://a:2380,c=http://c:2,b=http://b:2380,c=http://c:1',
+    ]);
+    expect(initialCluster).toEqual([
+      { name: 'a', peerUrls: ['http://a:2380'] },
+      { name: 'c', peerUrls: ['http://c:1', 'http://c:2'] },
+      { name: 'b', peerUrls: ['http://b:2380'] },
+    ]);
+  });
+
+  test('durations: HR-32 nothing below five milliseconds', () => {
+    expect(parsed(['--snapshot-period=120s']).snapshotPeriodMs).toBe(120_000);
+    expect(parsed(['--snapshot-period=2m']).snapshotPeriodMs).toBe(120_000);
+    expect(parsed(['--snapshot-period=5ms']).snapshotPeriodMs).toBe(5);
+    expect(() => parsed(['--snapshot-period=4ms'])).toThrow(/--snapshot-period: 4ms is less than 5ms/);
+    expect(() => parsed(['--snapshot-period=3'])).toThrow(/is not a duration/);
+  });
+
+  test.each([
+    [['--nope=1'], 'NODE_FLAG_UNKNOWN', /unknown flag --nope/],
+    [['stray'], 'NODE_FLAG_UNKNOWN', /unexpected argument "stray"/],
+    [['--name'], 'NODE_FLAG_INVALID', /--name: needs a value/],
+    [['--name=a b'], 'NODE_FLAG_INVALID', /--name: "a b" must be one word/],
+    [
+      ['--name=x', '--initial-cluster=y=http://localhost:2380'],
+      'NODE_FLAG_INVALID',
+      /--initial-cluster: does not contain this member’s name "x"/,
+    ],
+    [
+      ['--initial-cluster=default=http://elsewhere:1'],
+      'NODE_FLAG_INVALID',
+      /--initial-cluster: has default at http:\/\/elsewhere:1/,
+    ],
+    [['--initial-cluster=default'], 'NODE_FLAG_INVALID', /is not NAME=URL/],
+    [
+      ['--name=a', '--initial-cluster=a=http://localhost:2380,b=http://localhost:2380'],
+      'NODE_FLAG_INVALID',
+      /is given for a and for b/,
+    ],
+    [['--listen-peer-urls=localhost:2380'], 'NODE_FLAG_INVALID', /--listen-peer-urls/],
+    [['--listen-peer-urls=https://localhost:2380'], 'NODE_FLAG_INVALID', /only http/],
+    [['--listen-peer-urls=http://localhost'], 'NODE_FLAG_INVALID', /needs a port/],
+    [['--listen-peer-urls=http://localhost:1/x'], 'NODE_FLAG_INVALID', /nothing more/],
+    [['--listen-client-urls=http://0.0.0.0:2379'], 'NODE_FLAG_INVALID', /--advertise-client-urls: must be given/],
+    [['--initial-cluster-state=old'], 'NODE_FLAG_INVALID', /must be new or existing/],
+    [['--snapshot-count=0'], 'NODE_FLAG_INVALID', /--snapshot-count: "0" is not a whole number from 1 up/],
+    [['--snapshot-count=-5'], 'NODE_FLAG_INVALID', /--snapshot-count/],
+    [['--heartbeat-interval=300'], 'NODE_FLAG_INVALID', /--election-timeout: 1000 must be at least five times/],
+    [
+      ['--election-timeout=60000'],
+      'NODE_FLAG_INVALID',
+      /--election-timeout: "60000" is not a whole number from 1 to 50000/,
+    ],
+  ])('%j is refused with the flag’s name', (argv, code, message) => {
+    const refused = (): unknown => parsed(argv as string[]);
+    expect(refused).toThrow(message);
+    expect(refused).toThrow(expect.objectContaining({ code, exitCode: 2 }));
+  });
+
+  test('--help lists every flag', () => {
+    expect(parseFlags(['--help'], {})).toEqual({ help: true });
+    expect(nodeUsage()).toMatch(/--restore-archive FILE[\s\S]*--log-level/);
+  });
+});
+
+describe('identity', () => {
+  test('of a default member is etcd’s: the ids that its documentation shows', () => {
+    const { clusterId, self } = identityOf(parsed([]));
+    expect([self.id, clusterId]).toEqual(['8e9e05c52164694d', 'cdf818194e3a8c32']);
+  });
+
+  test('depends on addresses and token, not on names or order', () => {
+    const cluster = (order: string, token: string) =>
+      identityOf(
+        parsed([
+          '--name=a',
+          '--initial-advertise-peer-urls=http://h:1',
+          `--initial-cluster=${order}`,
+          `--initial-cluster-token=${token}`,
+        ]),
+      ).clusterId;
+    const one = cluster('a=http://h:1,b=http://h:2', 't');
+    expect(cluster('b=http://h:2,a=http://h:1', 't')).toBe(one);
+    expect(cluster('a=http://h:1,x=http://h:2', 't')).toBe(one);
+    expect(cluster('a=http://h:1,b=http://h:2', 'u')).not.toBe(one);
+  });
+
+  test('ids are ordered as the numbers that they are', () => {
+    const ids = ['ff', '1', '10', '8e9e05c52164694d'].map(asMemberId);
+    expect([...ids].sort(compareIds)).toEqual(['1', '10', 'ff', '8e9e05c52164694d']);
+    expect(clusterIdOf(ids)).toBe(clusterIdOf([...ids].reverse()));
+    expect(memberIdOf(['http://b', 'http://a'], '')).toBe(memberIdOf(['http://a', 'http://b'], ''));
+  });
+});
