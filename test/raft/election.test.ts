@@ -1,0 +1,111 @@
+import { describe, expect, test } from '@jest/globals';
+import { configurationOf, initialState } from '../../src/raft/configuration.ts';
+import { Raft } from '../../src/raft/raft.ts';
+import { a, append, b, c, entry, member, receive, tick, ticksUntilCampaign, vote } from './single.ts';
+
+describe('election timeouts', () => {
+  test.each([
+    [0, 10],
+    [0.5, 15],
+    [0.999, 19],
+  ])('GR-09 drawn from [T, 2T): %d gives %i ticks', (draw, ticks) => {
+    expect(ticksUntilCampaign(member({}, [draw]))).toBe(ticks);
+  });
+
+  test('GR-09 drawn anew when an append of the current term arrives, even one that is rejected', () => {
+    const raft = member({}, [0, 0.9]);
+    tick(raft, 9);
+    const commands = receive(raft, append(0, 5, 0));
+    expect(commands).toContainEqual(
+      expect.objectContaining({ type: 'send', message: expect.objectContaining({ accepted: false }) }),
+    );
+    expect(ticksUntilCampaign(raft)).toBe(19);
+  });
+
+  test('GR-09 drawn anew when a vote is granted', () => {
+    const raft = member({}, [0, 0.9]);
+    tick(raft, 9);
+    receive(raft, vote(1, 0, 0));
+    expect(ticksUntilCampaign(raft)).toBe(19);
+  });
+
+  test('GR-09 not restarted by a refused vote, nor by a stale leader', () => {
+    const raft = member({}, [0, 0.9]);
+    receive(raft, append(5, 0, 0, [entry(1, 5)]));
+    tick(raft, 18);
+    receive(raft, vote(6, 0, 0), append(4, 0, 0));
+    expect(raft.role).toBe('follower');
+    expect(ticksUntilCampaign(raft)).toBe(1);
+  });
+
+  test('GR-11 a candidate that nobody answers stands again in the next term', () => {
+    const raft = member({ preVote: false });
+    tick(raft, 10);
+    expect([raft.role, raft.term]).toEqual(['candidate', 1]);
+    tick(raft, 10);
+    expect([raft.role, raft.term]).toEqual(['candidate', 2]);
+  });
+
+  test('a pre-vote that nobody answers never raises the term', () => {
+    const raft = member();
+    tick(raft, 200);
+    expect([raft.role, raft.term]).toEqual(['preCandidate', 0]);
+  });
+});
+
+describe('votes', () => {
+  test('D1 a granted vote leaves only with the write that makes it durable', () => {
+    const commands = receive(member(), vote(3, 0, 0));
+    expect(commands.filter(({ type }) => type === 'send')).toEqual([]);
+    expect(commands).toContainEqual(
+      expect.objectContaining({
+        type: 'persist',
+        sync: true,
+        hardState: { term: 3, vote: c, commit: 0 },
+        messages: [expect.objectContaining({ type: 'voteResponse', granted: true, to: c })],
+      }),
+    );
+  });
+
+  test('GR-15 a stale term is refused with the current one, a second candidate of the term as well', () => {
+    const raft = member();
+    receive(raft, vote(3, 0, 0));
+    const refusals = receive(raft, vote(2, 9, 2, false, b), vote(3, 9, 2, false, b)).filter(
+      ({ type }) => type === 'send',
+    );
+    expect(refusals).toEqual([
+      expect.objectContaining({ message: expect.objectContaining({ granted: false, term: 3 }) }),
+      expect.objectContaining({ message: expect.objectContaining({ granted: false, term: 3 }) }),
+    ]);
+  });
+
+  test('thesis §4.2.3 whoever hears a leader ignores votes until the minimum election timeout is over', () => {
+    const raft = member({}, [0, 0.9]);
+    receive(raft, append(1, 0, 0));
+    tick(raft, 9);
+    expect(receive(raft, vote(9, 99, 8), vote(9, 99, 8, true))).toEqual([]);
+    expect(raft.term).toBe(1);
+    tick(raft, 1);
+    expect(receive(raft, vote(2, 99, 1, true))).toContainEqual(
+      expect.objectContaining({ message: expect.objectContaining({ granted: true, term: 2, preVote: true }) }),
+    );
+    expect(raft.term).toBe(1);
+  });
+
+  test('a real candidacy goes out only when it is durable, and the own vote counts only then', () => {
+    const raft = new Raft({ id: a, random: () => 0 }, initialState(configurationOf([a])));
+    expect(raft.role).toBe('candidate');
+    const [changed, write] = raft.take();
+    expect(changed).toMatchObject({ type: 'roleChanged', role: 'candidate', term: 1 });
+    expect(write).toMatchObject({ type: 'persist', hardState: { term: 1, vote: 'a' } });
+    raft.step({ type: 'persisted', id: 1 });
+    expect(raft.role).toBe('leader');
+  });
+
+  test('campaign does nothing on a member that knows a leader', () => {
+    const raft = member();
+    receive(raft, append(1, 0, 0));
+    raft.step({ type: 'campaign' });
+    expect(raft.role).toBe('follower');
+  });
+});

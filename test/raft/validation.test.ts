@@ -1,0 +1,98 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { asIndex, asTerm } from '../../src/raft/types.ts';
+import { a, append, c, cluster, entry, leader, member, persist, type Received, receive, vote } from './single.ts';
+
+describe('a driver that breaks the protocol', () => {
+  test('is told so', () => {
+    const wrong = expect.objectContaining({ code: 'RAFT_DRIVER_ORDER' });
+    expect(() => member().step({ type: 'applied', index: asIndex(1) })).toThrow(wrong);
+    expect(() => member().step({ type: 'persisted', id: 1 })).toThrow(wrong);
+    const meta = { index: asIndex(5), term: asTerm(1), configuration: cluster, configurationIndex: asIndex(0) };
+    expect(() => member().step({ type: 'snapshotTaken', meta })).toThrow(wrong);
+  });
+});
+
+describe('a peer that sends nonsense', () => {
+  test.each([
+    ['to somebody else', { ...append(1, 0, 0), to: c }, 'addressed to another member'],
+    ['from ourselves', { ...append(1, 0, 0), from: a }, 'claims to come from this member'],
+    ['a term that is no number', append(Number.NaN, 0, 0), 'impossible term'],
+    ['a term without successor', append(Number.MAX_SAFE_INTEGER, 0, 0), 'impossible term'],
+    ['a negative position', append(1, -1, 0), 'impossible position'],
+    ['a gap', append(1, 0, 0, [entry(2, 1)]), 'entries with a gap'],
+    ['entries of the future', append(1, 0, 0, [entry(1, 2)]), 'entries with impossible terms'],
+    ['terms that fall', append(3, 0, 0, [entry(1, 3), entry(2, 1)]), 'entries with impossible terms'],
+    ['a vote for nothing', vote(0, 0, 0), 'vote asked for term 0'],
+  ])('is ignored and reported: %s', (_, message, reason) => {
+    const raft = member();
+    expect(receive(raft, message)).toEqual([{ type: 'ignored', from: message.from, reason }]);
+    expect(raft.term).toBe(0);
+  });
+
+  test('a second leader of the term is ignored', () => {
+    const raft = member();
+    receive(raft, append(1, 0, 0));
+    expect(receive(raft, append(1, 0, 0, [entry(1, 1)], 1, c))).toEqual([
+      expect.objectContaining({ type: 'ignored', from: c }),
+    ]);
+    expect(raft.lastIndex).toBe(0);
+  });
+
+  test('nothing that can be received makes any member throw, or its commit index go back', () => {
+    const small = fc.oneof(
+      { weight: 9, arbitrary: fc.nat(5) },
+      fc.constantFrom(-1, 2 ** 40, Number.NaN, 0.5, Number.MAX_SAFE_INTEGER),
+    );
+    const message = fc.record({
+      type: fc.constantFrom(
+        'vote',
+        'voteResponse',
+        'append',
+        'appendResponse',
+        'heartbeat',
+        'heartbeatResponse',
+        'commit',
+        'propose',
+        'proposeResponse',
+        'readIndex',
+        'readIndexResponse',
+      ),
+      from: fc.constantFrom('a', 'b', 'c', 'stranger'),
+      to: fc.constant('a'),
+      term: small,
+      preVote: fc.boolean(),
+      granted: fc.boolean(),
+      accepted: fc.boolean(),
+      index: small,
+      firstIndex: fc.option(small),
+      lastIndex: small,
+      lastTerm: small,
+      prevIndex: small,
+      prevTerm: small,
+      hintIndex: small,
+      hintTerm: small,
+      round: small,
+      commit: small,
+      reason: fc.constant(null),
+      ids: fc.array(fc.nat(9), { maxLength: 2 }),
+      proposals: fc.array(fc.record({ id: fc.nat(9), data: fc.uint8Array({ maxLength: 3 }) }), { maxLength: 2 }),
+      entries: fc.array(
+        fc.record({ index: small, term: small, kind: fc.constant('normal'), data: fc.uint8Array({ maxLength: 3 }) }),
+        { maxLength: 3 },
+      ),
+    });
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 30 }), fc.boolean(), (messages, leads) => {
+        const raft = leads ? leader() : member();
+        for (const one of messages) {
+          const before = raft.commit;
+          persist(raft, receive(raft, one as unknown as Received));
+          raft.step({ type: 'tick' });
+          expect(raft.commit).toBeGreaterThanOrEqual(before);
+        }
+      }),
+      { seed: 4, numRuns: 2000 },
+    );
+  });
+});
