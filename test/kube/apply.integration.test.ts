@@ -231,28 +231,25 @@ describe('apply against a real API server', () => {
 
   test('status is applied through its own door and compared by itself', async () => {
     const applier = createApplier(client);
-    const budget = { namespace, name: 'c' };
+    // A Service's conditions: no controller of the control plane writes them.
+    const ref = { namespace, name: 'c-peers' };
     const status = (message: string): KubeObject => ({
-      apiVersion: 'policy/v1',
-      kind: 'PodDisruptionBudget',
-      metadata: budget,
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: ref,
       ...{
         status: {
           conditions: [
             { type: 'Ours', status: 'True', reason: 'Because', message, lastTransitionTime: '2030-01-01T00:00:00Z' },
           ],
-          currentHealthy: 0,
-          desiredHealthy: 0,
-          disruptionsAllowed: 0,
-          expectedPods: 0,
         },
       },
     });
-    const type = podDisruptionBudgets as ResourceType;
-    expect(await applier.applyStatus(type, status('one'), await client.get(type, budget))).toBe(true);
-    expect(await createApplier(client).applyStatus(type, status('one'), await client.get(type, budget))).toBe(false);
-    expect(await applier.applyStatus(type, status('two'), await client.get(type, budget))).toBe(true);
-    expect(await client.get(type, budget)).toMatchObject({ status: { conditions: [{ message: 'two' }] } });
+    const type = services as ResourceType;
+    expect(await applier.applyStatus(type, status('one'), await client.get(type, ref))).toBe(true);
+    expect(await createApplier(client).applyStatus(type, status('one'), await client.get(type, ref))).toBe(false);
+    expect(await applier.applyStatus(type, status('two'), await client.get(type, ref))).toBe(true);
+    expect(await client.get(type, ref)).toMatchObject({ status: { conditions: [{ message: 'two' }] } });
   });
 });
 

@@ -135,7 +135,9 @@ describe('a reflector of a real API server', () => {
     await until(() => t.cache.synced);
     expect(t.cache.size).toBe(3_000);
     const lists = t.proxy.asked.filter((asked) => asked.kind === 'list');
-    expect(lists.map((asked) => asked.query.get('limit'))).toEqual(Array.from({ length: 6 }, () => '500'));
+    expect(new Set(lists.map((asked) => asked.query.get('limit')))).toEqual(new Set(['500']));
+    // One more when the server cannot tell that what it left out by the selector was the last.
+    expect([6, 7]).toContain(lists.length);
     await until(() => t.proxy.asked.some((asked) => asked.kind === 'watch'));
     t.proxy.forget();
     await new Promise((resolve) => setTimeout(resolve, 1_500));
