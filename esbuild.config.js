@@ -16,6 +16,8 @@ await build({
   minify: true,
   keepNames: true,
   platform: 'node',
+  // ES modules where a package has them: smaller chunks, and names that survive a lazy import.
+  mainFields: ['module', 'main'],
   target: 'node26',
   format: 'esm',
   sourcemap: false,

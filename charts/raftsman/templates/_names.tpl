@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, list, watch]
 - apiGroups: [raftsman.dev]
   resources: [raftclusters/status, raftsnapshotstores/status, raftsnapshots/status, raftsnapshotpolicies/status, raftrestores/status]
-  verbs: [patch]
+  verbs: [get, update, patch]
 - apiGroups: [raftsman.dev]
   # A restore makes a cluster; a policy makes snapshots and retires them; a snapshot holds a finalizer while its archive exists.
   resources: [raftclusters, raftsnapshots]
