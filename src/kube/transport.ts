@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { version } from '../version.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, pause } from './clock.ts';
 import type { Connection, Credentials } from './connection.ts';
 import { ApiError, type Status, TransportError } from './errors.ts';
 
@@ -54,8 +54,9 @@ export function createTransport(connection: Connection, clock: Clock): Transport
 
   const once = async (call: Call): Promise<IncomingMessage> => {
     if (closed) throw new TransportError(`${describe(call)}: the client is closed`);
-    call.signal?.throwIfAborted();
     const credentials = await connection.credentials();
+    // After the last wait: an abort that came before we listen for it would never be heard of.
+    if (call.signal?.aborted) throw new TransportError(`${describe(call)}: aborted`, call.signal.reason);
     const payload = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body));
     return await new Promise<IncomingMessage>((resolve, reject) => {
       requests++;
@@ -129,17 +130,7 @@ export function createTransport(connection: Connection, clock: Clock): Transport
       }
       const wait = status === 429 ? error.retryAfterMs : undefined;
       if (wait === undefined || attempt > THROTTLED_TRIES || clock.monotonic() + wait > deadline) throw error;
-      await new Promise<void>((resolve, reject) => {
-        const abort = (): void => {
-          cancel();
-          reject(new TransportError(`${describe(call)}: aborted`, call.signal?.reason));
-        };
-        const cancel = clock.after(wait, () => {
-          call.signal?.removeEventListener('abort', abort);
-          resolve();
-        });
-        call.signal?.addEventListener('abort', abort, { once: true });
-      });
+      await pause(clock, wait, call.signal);
     }
   };
 

@@ -148,6 +148,30 @@ describe('client', () => {
     expect(await pending).toBeInstanceOf(TransportError);
   });
 
+  test('an abort is heard at any moment: before the call, while credentials are read, while a 429 is waited for', async () => {
+    const { client, connection, server } = await serve((_, response) =>
+      json(response, 429, failed(429, 'TooManyRequests'), { 'retry-after': '20' }),
+    );
+    const ref = { namespace: 'ns', name: 'a' };
+    expect(await rejection(client.get(configMaps, ref, { signal: AbortSignal.abort() }))).toBeInstanceOf(
+      TransportError,
+    );
+    const reading = new AbortController();
+    const { credentials } = connection;
+    connection.credentials = async () => {
+      reading.abort();
+      return await credentials();
+    };
+    expect(await rejection(client.get(configMaps, ref, { signal: reading.signal }))).toBeInstanceOf(TransportError);
+    expect(server.seen).toHaveLength(0);
+    connection.credentials = credentials;
+    const throttled = new AbortController();
+    const pending = rejection(client.get(configMaps, ref, { signal: throttled.signal }));
+    while (server.seen.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    throttled.abort();
+    expect(await pending).toBeInstanceOf(TransportError);
+  });
+
   test('connections are kept alive and shared', async () => {
     const sockets = new Set<unknown>();
     const { client } = await serve((request, response) => {
