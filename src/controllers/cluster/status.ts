@@ -183,10 +183,10 @@ export function clusterEvents(before: RaftClusterStatus | undefined, after: Raft
     events.push(note('Formed', 'FormCluster', `all ${after.readyReplicas ?? 0} members have joined the cluster`));
   if (isTrue(after.conditions, 'Ready') && was('Ready')?.status !== 'True')
     events.push(note('MembersReady', 'WatchMembers', now('Ready')!.message));
-  if (before?.leader !== undefined && after.leader !== undefined && before.leader !== after.leader)
-    events.push(
-      note('LeaderChanged', 'WatchMembers', `${after.leader} leads in term ${after.term}, after ${before.leader}`),
-    );
+  // Between two leaders there is a moment with none: the one after it counts, the first of a new cluster does not.
+  const known = before?.formed && before.term !== undefined;
+  if (known && after.leader !== undefined && before.leader !== after.leader)
+    events.push(note('LeaderChanged', 'WatchMembers', `${after.leader} leads in term ${after.term}`));
   const degraded = now('Degraded');
   if (degraded?.status === 'True' && degraded.reason !== was('Degraded')?.reason)
     events.push(warning(degraded.reason, 'WatchMembers', degraded.message));

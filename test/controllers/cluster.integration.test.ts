@@ -1,0 +1,230 @@
+/** RaftClusters against a real API server and controller-manager, with real members on a stand-in node. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { FORMED, TOKEN } from '../../src/controllers/labels.ts';
+import { configMaps, persistentVolumeClaims, pods, services, statefulSets } from '../../src/kube/kinds.ts';
+import type { ResourceType } from '../../src/kube/objects.ts';
+import { clientOf, put, valueAt } from './data.ts';
+import { type Ground, kinds, type Plane, plane, small, waitFor } from './plane.ts';
+
+let server: Plane;
+beforeAll(async () => {
+  server = await plane('controllers-cluster');
+}, 600_000);
+afterAll(async () => {
+  await server?.stop();
+}, 60_000);
+
+async function on(name: string, work: (ground: Ground) => Promise<void>): Promise<void> {
+  const ground = await server.ground(name);
+  try {
+    await work(ground);
+  } finally {
+    await ground.stop();
+  }
+}
+
+describe('a RaftCluster', () => {
+  test('from apply to a cluster that serves, formed, with a truthful status, and then silence', () =>
+    on('start', async (ground) => {
+      const { client, namespace } = ground;
+      await ground.create(kinds.cluster, 'c', small);
+      const cluster = await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+      expect(cluster.status).toMatchObject({ formed: true, membersReady: '3/3', replicas: 3 });
+
+      const etcd = clientOf(ground, 'c');
+      await put(etcd, 'a', '1');
+      expect(await valueAt(etcd, 'a')).toBe('1');
+      etcd.close();
+
+      const led = await ground.until(kinds.cluster, 'c', (one) => one?.status?.leader !== undefined);
+      expect(led?.status?.members).toHaveLength(3);
+      expect(led?.status?.members?.filter(({ role }) => role === 'Leader')).toHaveLength(1);
+      const config = await client.get(configMaps, { namespace, name: 'c-config' });
+      expect(config.data).toEqual({ 'initial-cluster-state': 'existing' });
+      const disk = await client.get(persistentVolumeClaims, { namespace, name: 'data-c-0' });
+      expect(disk.metadata.annotations?.[FORMED]).toBe(disk.metadata.annotations?.[TOKEN]);
+      for (const [type, name] of [
+        [services, 'c-peers'],
+        [services, 'c-client'],
+        [statefulSets, 'c'],
+      ] as const) {
+        const object = await client.get(type as ResourceType, { namespace, name });
+        expect(object.metadata.ownerReferences).toMatchObject([{ kind: 'RaftCluster', name: 'c', controller: true }]);
+      }
+      await waitFor(async () => {
+        const told = await ground.events('c');
+        return ['Created', 'Formed', 'MembersReady'].every((reason) => told.includes(reason));
+      });
+
+      // The members are asked every five seconds; the API server is not asked at all.
+      await waitFor(async () => (await ground.get(kinds.cluster, 'c'))?.status?.revision !== undefined);
+      await new Promise((done) => setTimeout(done, 1_000));
+      const before = ground.operatorClient.requests;
+      const { resourceVersion } = (await ground.get(kinds.cluster, 'c'))!.metadata;
+      await new Promise((done) => setTimeout(done, 6_000));
+      expect(ground.operatorClient.requests - before).toBe(0);
+      expect((await ground.get(kinds.cluster, 'c'))!.metadata.resourceVersion).toBe(resourceVersion);
+    }));
+
+  test('a leader that is killed: another leads, the status says so, and the member comes back', () =>
+    on('leader', async (ground) => {
+      await ground.create(kinds.cluster, 'c', small);
+      const led = await ground.until(
+        kinds.cluster,
+        'c',
+        (one) => one?.status?.leader !== undefined && one.status.formed === true,
+      );
+      const { leader, term } = led!.status!;
+      ground.node.kill(leader!);
+      const after = await ground.until(
+        kinds.cluster,
+        'c',
+        (one) => one?.status?.leader !== undefined && one.status.leader !== leader,
+      );
+      expect(after!.status!.term).toBeGreaterThan(term!);
+      await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+      await waitFor(async () => (await ground.events('c')).includes('LeaderChanged'));
+    }));
+
+  test('a disk that is lost is a lost member and never a new cluster', () =>
+    on('lost', async (ground) => {
+      await ground.create(kinds.cluster, 'c', small);
+      await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+      const etcd = clientOf(ground, 'c');
+      await put(etcd, 'a', '1');
+      rmSync(join(ground.node.disk('data-c-1'), 'member'), { recursive: true });
+      ground.node.kill('c-1');
+      const cluster = await ground.condition(kinds.cluster, 'c', 'Degraded', { status: 'True' });
+      expect(cluster.status?.membersReady).toBe('2/3');
+      await waitFor(async () => /gone/.test(ground.node.output('c-1')));
+      await waitFor(async () => {
+        const { status } = (await ground.get(kinds.cluster, 'c'))!;
+        return /c-1.*gone/.test(JSON.stringify(status?.conditions));
+      });
+      expect(await valueAt(etcd, 'a')).toBe('1');
+      etcd.close();
+    }));
+
+  test(
+    'a change of the spec replaces the members one by one, and no write is lost',
+    () =>
+      on('roll', async (ground) => {
+        const { client, namespace } = ground;
+        await ground.create(kinds.cluster, 'c', small);
+        await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+        const etcd = clientOf(ground, 'c');
+        await put(etcd, 'a', '1');
+        const uids = async () => {
+          const { items } = await client.listAll(pods, { namespace });
+          return new Map(items.map(({ metadata }) => [metadata.name, metadata.uid]));
+        };
+        const before = await uids();
+        await client.patch(kinds.cluster, { namespace, name: 'c' }, { spec: { engine: { image: 'raftsman:next' } } });
+        let fewest = 3;
+        await waitFor(async () => {
+          const { status } = (await ground.get(kinds.cluster, 'c'))!;
+          fewest = Math.min(fewest, status?.readyReplicas ?? 3);
+          const now = await uids();
+          return [...before].every(([name, uid]) => now.has(name) && now.get(name) !== uid);
+        }, 90_000);
+        await ground.condition(kinds.cluster, 'c', 'Progressing', { status: 'False', reason: 'UpToDate' });
+        await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+        expect(fewest).toBeGreaterThanOrEqual(2);
+        expect(await valueAt(etcd, 'a')).toBe('1');
+        etcd.close();
+      }),
+    120_000,
+  );
+
+  test(
+    'a bad image stops after one member, and mending the spec mends the cluster',
+    () =>
+      on('bad', async (ground) => {
+        const { client, namespace, node } = ground;
+        await ground.create(kinds.cluster, 'c', small);
+        await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+        node.badImages.add('raftsman:bad');
+        const patch = (image: string | null) =>
+          client.patch(kinds.cluster, { namespace, name: 'c' }, { spec: { engine: { image } } });
+        await patch('raftsman:bad');
+        const cluster = await ground.until(kinds.cluster, 'c', (one) =>
+          /raftsman:bad: not found/.test(JSON.stringify(one?.status?.conditions)),
+        );
+        expect(cluster?.status?.readyReplicas).toBe(2);
+        await patch(null);
+        await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+        await ground.condition(kinds.cluster, 'c', 'Progressing', { reason: 'UpToDate' });
+      }),
+    120_000,
+  );
+
+  test(
+    'deleted, it keeps its disks; created again, it has its data and its identity back',
+    () =>
+      on('again', async (ground) => {
+        const { client, namespace } = ground;
+        await ground.create(kinds.cluster, 'c', small);
+        const first = await ground.until(
+          kinds.cluster,
+          'c',
+          (one) => one?.status?.formed === true && !!one.status.clusterId,
+        );
+        const etcd = clientOf(ground, 'c');
+        await put(etcd, 'a', 'kept');
+        etcd.close();
+        await client.delete(kinds.cluster, { namespace, name: 'c' });
+        // At once: what is left of the first is still being removed.
+        await ground.create(kinds.cluster, 'c', small);
+        const again = await ground.until(
+          kinds.cluster,
+          'c',
+          (one) =>
+            one?.status?.membersReady === '3/3' &&
+            one.status.clusterId !== undefined &&
+            one.metadata.uid !== first?.metadata.uid,
+          90_000,
+        );
+        expect(again?.status?.clusterId).toBe(first?.status?.clusterId);
+        const reader = clientOf(ground, 'c');
+        await waitFor(async () => (await valueAt(reader, 'a')) === 'kept');
+        reader.close();
+      }),
+    120_000,
+  );
+
+  test('what belongs to somebody else is never touched; once it is gone the cluster starts', () =>
+    on('taken', async (ground) => {
+      const { client, namespace } = ground;
+      const ref = { namespace, name: 'c-client' };
+      await client.create(services, {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: ref,
+        spec: { ports: [{ port: 1 }] },
+      });
+      const before = await client.get(services, ref);
+      await ground.create(kinds.cluster, 'c', { ...small, replicas: 1 });
+      const cluster = await ground.condition(kinds.cluster, 'c', 'Progressing', { reason: 'NameTaken' });
+      expect(JSON.stringify(cluster.status?.conditions)).toContain('Service c-client is in the way');
+      expect((await client.get(services, ref)).metadata.resourceVersion).toBe(before.metadata.resourceVersion);
+      expect(await client.find(statefulSets, { namespace, name: 'c' })).toBeUndefined();
+      await client.delete(services, ref);
+      await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+    }));
+
+  test('what somebody changed or deleted of ours is put right', () =>
+    on('drift', async (ground) => {
+      const { client, namespace } = ground;
+      await ground.create(kinds.cluster, 'c', { ...small, replicas: 1 });
+      await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
+      await client.patch(configMaps, { namespace, name: 'c-config' }, { data: { 'initial-cluster-state': 'new' } });
+      await client.delete(services, { namespace, name: 'c-client' });
+      await waitFor(async () => {
+        const config = await client.get(configMaps, { namespace, name: 'c-config' });
+        const service = await client.find(services, { namespace, name: 'c-client' });
+        return config.data?.['initial-cluster-state'] === 'existing' && service !== undefined;
+      });
+    }));
+});
