@@ -99,8 +99,6 @@ function startControllerManager(sandbox: Sandbox, folder: string, addresses: Add
     `--root-ca-file=${pki.authority}`,
     `--service-account-private-key-file=${pki.serviceAccountKey}`,
     `--cluster-cidr=${addresses.pods}`,
-    // Volumes: folders under /tmp/hostpath_pv, which is the cluster's own; deleting a claim deletes its folder.
-    '--enable-hostpath-provisioner=true',
     '--leader-elect=false',
     '--profiling=false',
   ]);

@@ -16,6 +16,7 @@ const SUBJECTS = {
   'kubelet-client': { commonName: 'kube-apiserver-kubelet-client', organizations: ['system:masters'] },
   scheduler: { commonName: 'system:kube-scheduler' },
   proxy: { commonName: 'system:kube-proxy' },
+  storage: { commonName: 'local-provisioner', organizations: ['system:masters'] },
   dns: { commonName: 'coredns', organizations: ['system:masters'] },
   node: { commonName: `system:node:${NODE_NAME}`, organizations: ['system:nodes'] },
 } as const satisfies Record<string, Subject>;

@@ -13,7 +13,7 @@ import { cachedInside, inside } from './places.ts';
 import type { Progress } from './progress.ts';
 import { objectStore, objectStoreReady, prepareObjectStore } from './s3.ts';
 import { checkAll, type Part, type Sandbox, startPart } from './sandbox.ts';
-import { storageClass } from './storage.ts';
+import { startProvisioner, storageClass } from './storage.ts';
 
 export interface NodeContext {
   readonly name: string;
@@ -98,6 +98,7 @@ export async function startNodeParts(context: NodeContext): Promise<StartedNode>
         '--leader-elect=false',
       ]),
       startPart(sandbox, folder, 'coredns', [program('coredns'), `-conf=${configFile('Corefile')}`]),
+      startProvisioner(sandbox, folder),
     );
   };
 

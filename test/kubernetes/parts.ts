@@ -31,6 +31,7 @@ export const goParts = {
       'kube-proxy',
       'kubelet',
       'kubectl',
+      'local-provisioner',
     ],
   },
   coredns: { package: './coredns', output: 'coredns', version: versions.coredns, names: ['coredns'] },
@@ -70,7 +71,8 @@ export type ToolName =
   | 'kube-controller-manager'
   | 'kubelet'
   | 'kube-proxy'
-  | 'kube-scheduler';
+  | 'kube-scheduler'
+  | 'local-provisioner';
 
 /** Which part has the tool of this name. */
 export function partOf(tool: string): GoPartName | undefined {

@@ -6,7 +6,7 @@ import { until } from './command.ts';
 import { S3_IMAGE } from './images.ts';
 import { inside } from './places.ts';
 
-/** The S3 server of a whole node: `http://s3.s3.svc:7070`, path style, any region. */
+/** The S3 server of a whole node: `http://s3.s3.svc:7070`, path style, region us-east-1. */
 export const s3 = {
   namespace: 's3',
   service: 's3',

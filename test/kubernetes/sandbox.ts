@@ -161,17 +161,12 @@ export function startPart(
 ): Part {
   const log = join(state, 'log', `${name}.log`);
   const fd = openSync(log, 'a');
-  // umask 0: the folders that the controller manager makes for volumes must be writable by the pods' users.
-  const child: ChildProcess = spawn(
-    'nsenter',
-    [...entering(sandbox), 'sh', '-c', 'umask 0; exec "$@"', 'sh', ...argv],
-    {
-      cwd: '/',
-      detached: true,
-      stdio: ['ignore', fd, fd],
-      env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', ...env },
-    },
-  );
+  const child: ChildProcess = spawn('nsenter', [...entering(sandbox), ...argv], {
+    cwd: '/',
+    detached: true,
+    stdio: ['ignore', fd, fd],
+    env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', ...env },
+  });
   closeSync(fd);
   child.on('error', () => {});
   child.unref();

@@ -1,15 +1,31 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Manifest } from './api.ts';
+import { NODE_NAME, pki } from './credentials.ts';
+import { toolPath } from './go-build.ts';
+import { cachedInside, inside } from './places.ts';
+import { type Part, type Sandbox, startPart } from './sandbox.ts';
 
-/**
- * The default StorageClass. kube-controller-manager itself serves this provisioner: a folder per volume in the cluster's
- * own /tmp/hostpath_pv, made within milliseconds of the claim, writable by every user (the controller manager runs with
- * umask 0, as fsGroup does not apply to hostPath), and removed with its data when the claim is deleted.
- */
+const PROVISIONER = 'local.raftsman.dev/folder';
+
+/** The default StorageClass: a folder per volume, made at once for each claim, and removed with its data after it. */
 export const storageClass: Manifest = {
   apiVersion: 'storage.k8s.io/v1',
   kind: 'StorageClass',
   metadata: { name: 'standard', annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } },
-  provisioner: 'kubernetes.io/host-path',
+  provisioner: PROVISIONER,
   reclaimPolicy: 'Delete',
   volumeBindingMode: 'Immediate',
 };
+
+export function startProvisioner(sandbox: Sandbox, folder: string): Part {
+  mkdirSync(join(folder, 'volumes'), { recursive: true });
+  return startPart(sandbox, folder, 'local-provisioner', [
+    cachedInside(toolPath('local-provisioner')),
+    `--name=${PROVISIONER}`,
+    `--class=${storageClass.metadata.name}`,
+    `--node=${NODE_NAME}`,
+    `--folder=${inside.state}/volumes`,
+    `--kubeconfig=${pki.kubeconfig('storage')}`,
+  ]);
+}
