@@ -91,10 +91,11 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
     ...(namespace === undefined ? {} : { namespace }),
   };
   const clusters = clusterController(world);
-  const snapshots = snapshotController(world);
+  const stores = storeController(world);
+  const snapshots = snapshotController(world, stores.recheck);
   const restores = restoreController(world);
   manager.add(clusters.definition);
-  manager.add(storeController(world));
+  manager.add(stores.definition);
   manager.add(snapshots.definition);
   manager.add(policyController(world));
   manager.add(restores.definition);

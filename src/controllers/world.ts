@@ -23,7 +23,15 @@ import {
   services,
   statefulSets,
 } from '../kube/kinds.ts';
-import { type KubeObject, keyOf, type Live, type Manifest, type ResourceType } from '../kube/objects.ts';
+import {
+  type Key,
+  type KubeObject,
+  keyOf,
+  type Live,
+  type Manifest,
+  type ResourceType,
+  refOf,
+} from '../kube/objects.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Manager, Store } from '../runtime/contract.ts';
 import type { Store as ArchiveStore, S3Credentials, StoreSpec } from '../stores/store.ts';
@@ -129,4 +137,20 @@ export function createViews(manager: Manager, clock: Clock, namespace?: string):
     }),
     disks: manager.cache<PersistentVolumeClaim>(persistentVolumeClaims, { ...managed, indexes: { cluster } }),
   };
+}
+
+/**
+ * The Jobs of an object of this key: those that the watch shows, and those that we made a moment ago. `names` are the
+ * names that its Jobs may have.
+ */
+export function jobsOf(
+  { jobs }: Views,
+  index: 'snapshot' | 'restore',
+  key: Key,
+  names: readonly ((of: string) => string)[],
+): readonly Live<Job>[] {
+  const { namespace = '', name: of } = refOf(key);
+  const keys = new Set(jobs.cache.byIndex(index, key).map((job) => keyOf(job)));
+  for (const name of names) keys.add(keyOf({ namespace, name: name(of) }));
+  return [...keys].flatMap((each) => jobs.get(each) ?? []);
 }

@@ -13,7 +13,7 @@ import type { RaftSnapshotStore } from '../../src/api/store.ts';
 import { createOperator } from '../../src/controllers/operator.ts';
 import { createClient } from '../../src/kube/client.ts';
 import type { KubeClient } from '../../src/kube/contract.ts';
-import { type Event, events, persistentVolumeClaims } from '../../src/kube/kinds.ts';
+import { type Event, events, namespaces, persistentVolumeClaims } from '../../src/kube/kinds.ts';
 import type { KubeObject, Live, Manifest, ResourceType } from '../../src/kube/objects.ts';
 import { createLog, type Log } from '../../src/log.ts';
 import { type Clock, systemClock } from '../../src/runtime/clock.ts';
@@ -70,8 +70,9 @@ export interface Ground {
     milliseconds?: number,
   ): Promise<Live<T> | undefined>;
   events(name: string): Promise<string[]>;
-  /** Ends the operator, as a crash or an update would. */
+  /** Ends all operators, as a crash or an update would. */
   stopOperator(): Promise<void>;
+  /** Started twice there are two, neither of which knows of the other. */
   startOperator(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -90,6 +91,14 @@ export async function plane(name: string): Promise<Plane> {
 
 async function ground(server: ApiServer, name: string, options: GroundOptions = {}): Promise<Ground> {
   const namespace = await server.namespace(name);
+  // Every pod of every test has to pass Pod Security at its strictest.
+  await server.client.patch(
+    namespaces,
+    { name: namespace },
+    {
+      metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+    },
+  );
   const { client } = server;
   const operatorClient = createClient(server.connection);
   const node = standInNode(client, namespace);
@@ -97,7 +106,7 @@ async function ground(server: ApiServer, name: string, options: GroundOptions = 
     level: process.env['RAFTSMAN_TEST_LOG'] ? 'debug' : 'error',
     format: 'text',
   }).with({ namespace });
-  let operator: { stop: AbortController; done: Promise<void> } | undefined;
+  const operators: { stop: AbortController; done: Promise<void> }[] = [];
 
   const startOperator = async (): Promise<void> => {
     const stop = new AbortController();
@@ -109,12 +118,11 @@ async function ground(server: ApiServer, name: string, options: GroundOptions = 
       clock: options.clock ?? systemClock,
       fetchProgress: node.fetchProgress,
     });
-    operator = { stop, done: made.start(stop.signal) };
+    operators.push({ stop, done: made.start(stop.signal) });
   };
   const stopOperator = async (): Promise<void> => {
-    operator?.stop.abort();
-    await operator?.done;
-    operator = undefined;
+    for (const { stop } of operators) stop.abort();
+    await Promise.all(operators.splice(0).map(({ done }) => done));
   };
   await startOperator();
 

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } fr
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ARCHIVE_FINALIZER } from '../../src/controllers/snapshot/plan.ts';
-import { jobs, persistentVolumeClaims, statefulSets } from '../../src/kube/kinds.ts';
+import { jobs, persistentVolumeClaims, secrets, statefulSets } from '../../src/kube/kinds.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { clientOf, everythingOf, put } from './data.ts';
 import {
@@ -158,6 +158,48 @@ describe('a snapshot', () => {
   );
 });
 
+describe('a store in S3', () => {
+  test(
+    'tells a missing Secret from a missing key in it from a server that is away',
+    () =>
+      on('secret', async (ground) => {
+        const { client, namespace } = ground;
+        const s3 = { bucket: 'snaps', endpoint: 'http://127.0.0.1:1', credentialsSecret: { name: 'cred' } };
+        await ground.create(kinds.store, 's', { s3 });
+        await ground.condition(kinds.store, 's', 'Ready', { status: 'False', reason: 'SecretNotFound' });
+        const secret = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'cred', namespace } };
+        await client.create(secrets, { ...secret, stringData: { AWS_ACCESS_KEY_ID: 'a' } } as never);
+        const store = await ground.condition(kinds.store, 's', 'Ready', { reason: 'SecretKeyNotFound' });
+        expect(JSON.stringify(store.status)).toContain('Secret cred has no key AWS_SECRET_ACCESS_KEY');
+        await client.patch(secrets, { namespace, name: 'cred' }, { stringData: { AWS_SECRET_ACCESS_KEY: 'b' } });
+        await ground.condition(kinds.store, 's', 'Ready', { reason: 'Unreachable' });
+        await waitFor(async () => (await ground.events('s')).includes('StoreUnavailable'));
+      }),
+    60_000,
+  );
+});
+
+describe('two operators at once', () => {
+  test(
+    'neither of which knows of the other, do everything once',
+    () =>
+      on('two', async (ground) => {
+        const { client, namespace } = ground;
+        await ground.startOperator();
+        await volumeStore(ground);
+        const written = await clusterWithData(ground);
+        await ground.create(kinds.snapshot, 'n', take);
+        await ground.condition(kinds.snapshot, 'n', 'Complete', complete);
+        await ground.create(kinds.restore, 'r', restoreTo('d', { snapshotName: 'n' }, 1));
+        await ground.condition(kinds.restore, 'r', 'Complete', complete, 90_000);
+        expect(await everythingOf(ground, 'd-0')).toEqual(written);
+        const { items } = await client.listAll(jobs, { namespace });
+        expect(items.map(({ metadata }) => metadata.name).sort()).toEqual(['n-save', 'r-verify']);
+      }),
+    180_000,
+  );
+});
+
 describe('a policy', () => {
   /** The wall clock of the operator stands two seconds before a full minute when the test begins. */
   function beforeTheMinute() {
@@ -166,11 +208,12 @@ describe('a policy', () => {
   }
 
   test(
-    'makes a snapshot in its minute, once, and names the next; two operators make no two',
+    'makes a snapshot in its minute, once, and names the next, even when two operators act at once',
     () =>
       on(
         'schedule',
         async (ground) => {
+          await ground.startOperator();
           await volumeStore(ground);
           await clusterWithData(ground);
           await ground.create(kinds.policy, 'p', { ...take, schedule: '* * * * *' });
@@ -304,7 +347,7 @@ describe('a restore', () => {
         await client.delete(kinds.store, { namespace, name: 'archives' });
         await client.delete(kinds.snapshot, { namespace, name: 'n' });
         ground.node.eraseDisk('archives');
-        await ground.until(statefulSets, 'c', (one) => !JSON.stringify(one?.spec).includes('restore'));
+        await ground.until(statefulSets, 'c', (one) => !JSON.stringify(one?.spec).includes('restore-archive'));
         ground.node.kill('c-1');
         await ground.condition(kinds.cluster, 'c', 'Degraded', { status: 'True' });
         await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });

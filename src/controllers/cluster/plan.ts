@@ -152,7 +152,8 @@ function originOf({ cluster, children, disks }: ClusterObserved): Origin {
   const tokenOf = (object: KubeObject) => object.metadata.annotations?.[TOKEN];
   const tokens = [...new Set(kept.flatMap((disk) => tokenOf(disk) ?? []))];
   const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;
-  const token = tokens[0] ?? (config && tokenOf(config)) ?? fresh;
+  const born = children.statefulSet && isOurs(cluster, children.statefulSet) && diskToken(children.statefulSet);
+  const token = born || (tokens[0] ?? (config && tokenOf(config)) ?? fresh);
   const formed =
     status?.formed === true ||
     config?.data?.['initial-cluster-state'] === 'existing' ||
@@ -166,6 +167,12 @@ function originOf({ cluster, children, disks }: ClusterObserved): Origin {
         ? usedDisks(kept)
         : undefined;
   return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
+}
+
+/** The token in the StatefulSet's own disk template, which can never change. */
+function diskToken({ spec }: Live<StatefulSet>): string | undefined {
+  const templates = spec['volumeClaimTemplates'] as readonly { metadata?: { annotations?: Record<string, string> } }[];
+  return templates?.[0]?.metadata?.annotations?.[TOKEN];
 }
 
 export function isOurs(cluster: Live<RaftCluster>, child: KubeObject): boolean {

@@ -20,10 +20,10 @@ import {
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { podReady } from '../cluster/members.ts';
 import { CLUSTER, COMPONENT, RESTORE } from '../labels.ts';
-import { memberUrl } from '../names.ts';
+import { jobNames, memberUrl } from '../names.ts';
 import { Polls, type Question } from '../polls.ts';
 import { followJobs, progressOf, progressPolls } from '../progress.ts';
-import { byLabel, selections, type World } from '../world.ts';
+import { byLabel, jobsOf, selections, type World } from '../world.ts';
 import {
   createOnce,
   expireJob,
@@ -102,7 +102,7 @@ export function restoreController(world: World): RestoreController {
     const found = await targetOf(restore, targetKey, signal);
     const known = {
       restore,
-      jobs: views.jobs.cache.byIndex('restore', key).map((job) => views.jobs.get(keyOf(job)) ?? job),
+      jobs: jobsOf(views, 'restore', key, Object.values(jobNames)),
       pods: views.pods.byIndex('restore', key),
     };
     const mine = found && isOfRestore(restore, found) ? found : undefined;

@@ -6,12 +6,13 @@ import { raftCluster, raftSnapshot, raftSnapshotStore } from '../../api/kinds.ts
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
 import { addFinalizer, removeFinalizer } from '../../kube/finalizers.ts';
-import { type Job, jobs, pods } from '../../kube/kinds.ts';
+import { jobs, pods } from '../../kube/kinds.ts';
 import { type Key, keyOf, type Live, type Manifest, type ResourceType, refOf } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { SNAPSHOT } from '../labels.ts';
+import { jobNames } from '../names.ts';
 import { followJobs, progressPolls } from '../progress.ts';
-import { byLabel, selections, type World } from '../world.ts';
+import { byLabel, jobsOf, selections, type World } from '../world.ts';
 import {
   createOnce,
   expireJob,
@@ -31,7 +32,8 @@ export interface SnapshotController {
   close(): void;
 }
 
-export function snapshotController(world: World): SnapshotController {
+/** `recheckStore` is told of a store that a snapshot has failed on: it may have gone since it was last looked at. */
+export function snapshotController(world: World, recheckStore: (key: Key) => void): SnapshotController {
   const { client, views } = world;
   const { own, managed } = selections(world.namespace);
   const type = raftSnapshot as ResourceType<RaftSnapshot>;
@@ -50,7 +52,11 @@ export function snapshotController(world: World): SnapshotController {
     const near = (name: string) => keyOf({ namespace: namespace ?? '', name });
     const cluster = views.clusters.get(near(snapshot.spec.clusterName));
     const store = views.stores.get(near(snapshot.spec.storeName));
-    const known = { snapshot, jobs: jobsOf(key), pods: views.pods.byIndex('snapshot', key) };
+    const known = {
+      snapshot,
+      jobs: jobsOf(views, 'snapshot', key, Object.values(jobNames)),
+      pods: views.pods.byIndex('snapshot', key),
+    };
     const ended = snapshot.status?.completionTime !== undefined || snapshot.metadata.deletionTimestamp !== undefined;
     const progress = followJobs(world, polls, key, ended ? [] : ownJobs(known), known.pods, now);
     const observed: SnapshotObserved = {
@@ -72,12 +78,9 @@ export function snapshotController(world: World): SnapshotController {
       return { requeueAfterMs: told ? REFUSED_RETRY_MS : 1 };
     }
     if (plan.actions.some(({ kind }) => kind === 'createJob')) refused.delete(key);
+    const failed = plan.actions.some((action) => action.kind === 'event' && action.event.reason === 'SnapshotFailed');
+    if (failed) recheckStore(near(snapshot.spec.storeName));
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
-  }
-
-  /** With what we made a moment ago and the watch has not shown yet. */
-  function jobsOf(key: Key): readonly Live<Job>[] {
-    return views.jobs.cache.byIndex('snapshot', key).map((job) => views.jobs.get(keyOf(job)) ?? job);
   }
 
   async function act(

@@ -21,7 +21,13 @@ interface Checked {
   readonly dueAt: number;
 }
 
-export function storeController(world: World): ControllerDefinition<RaftSnapshotStore> {
+export interface StoreController {
+  readonly definition: ControllerDefinition<RaftSnapshotStore>;
+  /** Looks at a store now: somebody has had trouble with it. */
+  recheck(key: Key): void;
+}
+
+export function storeController(world: World): StoreController {
   const { client, views, clock } = world;
   /** When each store was last looked at: our own write of its status must not make us look again. */
   const checked = new Map<Key, Checked>();
@@ -111,11 +117,17 @@ export function storeController(world: World): ControllerDefinition<RaftSnapshot
   }
 
   return {
-    name: STORE_CONTROLLER,
-    kind: raftSnapshotStore as ResourceType<RaftSnapshotStore>,
-    selector: selections(world.namespace).own,
-    workers: world.workers,
-    reconcile,
+    definition: {
+      name: STORE_CONTROLLER,
+      kind: raftSnapshotStore as ResourceType<RaftSnapshotStore>,
+      selector: selections(world.namespace).own,
+      workers: world.workers,
+      reconcile,
+    },
+    recheck(key) {
+      checked.delete(key);
+      world.manager.enqueue(STORE_CONTROLLER, key);
+    },
   };
 }
 

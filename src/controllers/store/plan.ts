@@ -28,7 +28,7 @@ export interface StorePlan {
 /** A store that works is looked at now and then; one that does not, soon, and less and less often. */
 const WORKING_MS = 300_000;
 const FIRST_MS = 1_000;
-const SLOWEST_MS = 30_000;
+const SLOWEST_MS = 10_000;
 
 export function planStore(
   store: Live<RaftSnapshotStore>,

@@ -29,7 +29,7 @@ describe('a RaftSnapshotStore', () => {
     expect(plan(ready).requeueAfterMs).toBe(300_000);
     const missing: StoreFinding = { kind: 'secretMissing', secret: 'cred' };
     expect([0, 1, 2, 3, 9, 99].map((failures) => plan(missing, failures).requeueAfterMs)).toEqual([
-      1_000, 2_000, 4_000, 8_000, 30_000, 30_000,
+      1_000, 2_000, 4_000, 8_000, 10_000, 10_000,
     ]);
   });
 
