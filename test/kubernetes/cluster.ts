@@ -64,13 +64,23 @@ export async function startCluster(name: string, options: StartOptions): Promise
       return running;
     }
     await remove(name);
+    starting.add(name);
     try {
       return await start(name, options, progress);
     } catch (error) {
       await remove(name).catch(() => {});
       throw error;
+    } finally {
+      starting.delete(name);
     }
   });
+}
+
+const starting = new Set<string>();
+
+/** For an interrupted process, before it exits: removes what it has begun, without waiting for the lock that it holds itself. */
+export async function abandonStart(name: string): Promise<void> {
+  if (starting.has(name)) await remove(name);
 }
 
 async function start(name: string, options: StartOptions, progress: Progress): Promise<Cluster> {

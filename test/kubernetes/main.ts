@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { findCluster, startCluster, stopCluster } from './cluster.ts';
+import { abandonStart, findCluster, startCluster, stopCluster } from './cluster.ts';
 import { Failure } from './failure.ts';
 import { buildParts, toolPath } from './go-build.ts';
 import { buildImage } from './image-build.ts';
@@ -71,8 +71,8 @@ async function up(options: Options, progress: Progress): Promise<void> {
   const name = needed(options, 'name');
   const depth = depthOf(options.depth ?? 'node');
   const stop = () => {
-    process.stderr.write('\ninterrupted: removing the cluster\n');
-    stopCluster(name).finally(() => process.exit(130));
+    process.stderr.write('\ninterrupted: removing what was begun\n');
+    abandonStart(name).finally(() => process.exit(130));
   };
   process.once('SIGINT', stop).once('SIGTERM', stop);
   const cluster = await startCluster(name, { depth, progress });
