@@ -17,7 +17,6 @@ import { createLog } from '../../src/log.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const main = join(root, 'src/main.ts');
-const node = join(root, 'node_modules/node/bin/node');
 
 interface Container {
   readonly name: string;
@@ -132,7 +131,7 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
   const launch = async (pod: Live<Pod>, container: Container, state: Running, more: Record<string, string>) => {
     const environment = await environmentOf(pod, container);
     const args = argumentsOf(pod, container, state.ip);
-    const child = spawn(node, ['--disable-warning=ExperimentalWarning', main, ...args], {
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
       env: { PATH: process.env['PATH'] ?? '', ...environment, ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -144,7 +143,13 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     }
     state.child = child;
     if (state.stopped) child.kill('SIGKILL');
-    return new Promise<number>((done) => child.once('exit', (code) => done(code ?? 137)));
+    return new Promise<number>((done) => {
+      child.once('exit', (code) => done(code ?? 137));
+      child.once('error', (error) => {
+        outputs.set(pod.metadata.name, `stand-in: ${error.message}`);
+        done(127);
+      });
+    });
   };
 
   const asJob = async (pod: Live<Pod>, container: Container, state: Running, statuses: 'init' | 'main') => {

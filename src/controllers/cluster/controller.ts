@@ -36,10 +36,13 @@ import { type ClusterAction, type ClusterObserved, type Part, planCluster } from
 
 export const CLUSTER_CONTROLLER = 'cluster';
 
-/** How often a member that leads or follows is asked, and one that is silent or knows no leader. */
-const CALM_MS = 5_000;
-const ANXIOUS_MS = 1_000;
-const STATUS_TIMEOUT_MS = 2_000;
+/**
+ * How often a member that leads or follows is asked, and one that is silent or knows no leader. A member that hangs
+ * misses two answers, and shows as not ready, within 4 + 2.5 + 0.5 + 2.5 seconds.
+ */
+const CALM_MS = 4_000;
+const ANXIOUS_MS = 500;
+const STATUS_TIMEOUT_MS = 2_500;
 
 export interface ClusterController {
   readonly definition: ControllerDefinition<RaftCluster>;

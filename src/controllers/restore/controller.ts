@@ -237,9 +237,9 @@ export function restoreController(world: World): RestoreController {
     } catch (error) {
       if (isInvalid(error)) return `spec.target.newCluster is refused: ${messageOf(error)}`;
       if (!isAlreadyExists(error)) throw error;
+      // By another operator, or by somebody else: the watch is about to show it, and the plan tells which.
       const there = await client.find<RaftCluster>(clusters, refOf(keyOf(cluster)));
       if (there) views.clusters.wrote(there);
-      throw error;
     }
     return undefined;
   }
