@@ -34,16 +34,17 @@ down: $(INSTALLED) ## Remove all that `demo` and `cluster-up` made (with CONTEXT
 	@$(if $(CONTEXT),$(RUN) test/demo/demo.ts --context $(CONTEXT) --down,$(RUN) test/kubernetes/main.ts down --name $(CLUSTER))
 
 test: $(INSTALLED) lint ## Everything: lint, types, generated files, unit, integration and end-to-end tests
-	@$(JEST) --maxWorkers=2 $(ARGS)
+	@$(RUN) test/kubernetes/main.ts build etcd kubernetes coredns versitygw helm etcdctl etcdutl
+	@$(JEST) $(ARGS) --maxWorkers=2
 
 test-unit: $(INSTALLED) ## Tests without any cluster
-	@$(JEST) --selectProjects unit --maxWorkers=2 $(ARGS)
+	@$(JEST) $(ARGS) --maxWorkers=2 --selectProjects unit
 
 test-integration: $(INSTALLED) ## Controllers against a real kube-apiserver (root)
-	@$(JEST) --selectProjects integration --maxWorkers=2 $(ARGS)
+	@$(JEST) $(ARGS) --maxWorkers=2 --selectProjects integration
 
 test-e2e: $(INSTALLED) ## Whole flows on a real node (root)
-	@$(JEST) --selectProjects e2e --runInBand $(ARGS)
+	@$(JEST) $(ARGS) --runInBand --selectProjects e2e
 
 bench: $(INSTALLED) ## Speed and memory as ratios against the real peers, interleaved in one run (root)
 	@$(RUN) test/bench/bench.ts $(ARGS)
@@ -64,8 +65,8 @@ generate: $(INSTALLED) ## crds/, the chart's copy of them, and the etcd messages
 dist: $(INSTALLED) ## Bundle src/ into dist/
 	@rm -rf dist && $(NODE) esbuild.config.js
 
-image: dist ## Build the image from the Dockerfile into the local cluster's cache (IMAGE=raftsman:dev)
-	@$(RUN) test/kubernetes/main.ts image --file Dockerfile --tag $(IMAGE) $(ARGS)
+image: dist ## Build the image from the Dockerfile and load it into the local Kubernetes CLUSTER (IMAGE=raftsman:dev)
+	@$(RUN) test/kubernetes/main.ts image --file Dockerfile --tag $(IMAGE) --name $(CLUSTER)
 
 cluster-up: $(INSTALLED) ## A local Kubernetes: one node, storage, DNS, an S3 server (root); CLUSTER=name for another beside it
 	@$(RUN) test/kubernetes/main.ts up --name $(CLUSTER)
@@ -75,6 +76,7 @@ cluster-down: $(INSTALLED) ## Remove the local Kubernetes
 
 run: $(INSTALLED) ## The operator on the host against $$KUBECONFIG, with readable logs (members use IMAGE)
 	@test -n "$${KUBECONFIG:-}" || { echo "make run: set KUBECONFIG (make cluster-up prints it)" >&2; exit 1; }
+	@$$($(RUN) test/kubernetes/main.ts tool kubectl) apply --server-side -f crds/
 	@RAFTSMAN_IMAGE=$(IMAGE) bin/raftsman operator --leader-elect=false --log-format text $(ARGS)
 
 .PHONY: help demo down test test-unit test-integration test-e2e bench lint format generate dist image cluster-up cluster-down run

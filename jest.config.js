@@ -22,7 +22,7 @@ export default {
   testTimeout: 60_000,
   reporters: ['default', '<rootDir>/test/reporter.js'],
   projects: [
-    project('unit', ['<rootDir>/test/**/*.test.ts', '!**/*.integration.test.ts', '!<rootDir>/test/e2e/**']),
+    project('unit', ['<rootDir>/test/**/*.test.ts', '!**/*.integration.test.ts', '!**/test/e2e/**']),
     project('integration', ['<rootDir>/test/**/*.integration.test.ts']),
     project('e2e', ['<rootDir>/test/e2e/**/*.test.ts'], {
       globalSetup: '<rootDir>/test/e2e/setup.ts',

@@ -3,7 +3,8 @@
  * the user's own, and nothing of it is touched but the release, its CRDs and one namespace.
  */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { install, uninstall } from '../e2e/install.ts';
@@ -41,17 +42,27 @@ async function onPath(program: string): Promise<string> {
   }
 }
 
+/** Named after what is in it, so that a cluster that is up already gets the program of today. */
+async function bundle(): Promise<string> {
+  const dist = join(root, 'dist');
+  rmSync(dist, { recursive: true, force: true });
+  await run(process.execPath, ['esbuild.config.js'], { cwd: root });
+  const hash = createHash('sha256').update(readFileSync(join(root, 'Dockerfile')));
+  for (const file of readdirSync(dist).sort()) hash.update(file).update(readFileSync(join(dist, file)));
+  return `raftsman:${hash.digest('hex').slice(0, 12)}`;
+}
+
 async function onLocal(name: string, steps: Steps): Promise<void> {
-  const tag = 'raftsman:dev';
-  const bundled = run(process.execPath, ['esbuild.config.js'], { cwd: root });
+  const bundled = bundle();
   bundled.catch(() => {}); // reported where it is awaited
   const cluster = await steps.run('a Kubernetes on this machine', async () => {
     process.stdout.write('\n');
     return startCluster(name, { depth: 'node' });
   });
-  await steps.run('the image, built from the Dockerfile and loaded into the node', async () => {
-    await bundled;
+  const tag = await steps.run('the image, built from the Dockerfile and loaded into the node', async () => {
+    const tag = await bundled;
     await buildImage({ name, file: join(root, 'Dockerfile'), tag }, silent);
+    return tag;
   });
   const kubectl = new Kubectl({ kubectl: toolPath('kubectl'), kubeconfig: cluster.kubeconfig, namespace });
   await steps.run('helm install raftsman charts/raftsman', () =>

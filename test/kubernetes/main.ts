@@ -2,10 +2,10 @@ import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { abandonStart, findCluster, startCluster, stopCluster } from './cluster.ts';
 import { Failure } from './failure.ts';
-import { buildParts, toolPath } from './go-build.ts';
+import { buildParts, tool, toolPath } from './go-build.ts';
 import { buildImage } from './image-build.ts';
 import { prepareNode } from './node.ts';
-import { type Depth, type GoPartName, goParts, isGoPart, partsFor } from './parts.ts';
+import { type Depth, type GoPartName, goParts, isGoPart, partOf, partsFor, type ToolName } from './parts.ts';
 import { stateRoot } from './places.ts';
 import { type Progress, toStderr } from './progress.ts';
 import { clusterNames, readRecord } from './record.ts';
@@ -19,6 +19,7 @@ const USAGE = `A local Kubernetes, from package registries alone.
   env   --name NAME                                KUBECONFIG and PATH, for the shell: eval "$(… env --name NAME)"
   image --file DOCKERFILE --tag TAG [--name NAME] [--context FOLDER] [--output FILE]
                                                    build an image and import it into the node
+  tool NAME                                        the path of kubectl, helm, etcdctl …, built if need be
   build [PART…]                                    only fill the cache; parts: ${Object.keys(goParts).join(' ')}
 `;
 
@@ -123,7 +124,7 @@ async function main(argv: readonly string[]): Promise<void> {
     if (command === undefined && !options.help) process.exitCode = 2;
     return;
   }
-  if (rest.length > 0 && command !== 'build')
+  if (rest.length > 0 && command !== 'build' && command !== 'tool')
     throw new Failure('BAD_ARGUMENT', `what is "${rest.join(' ')}"? See --help`);
   const progress = toStderr();
   switch (command) {
@@ -141,6 +142,13 @@ async function main(argv: readonly string[]): Promise<void> {
       return buildImage({ ...options, file: needed(options, 'file'), tag: needed(options, 'tag') }, progress);
     case 'build':
       return build(rest, progress);
+    case 'tool': {
+      const [name, ...more] = rest;
+      if (name === undefined || partOf(name) === undefined || more.length > 0)
+        throw new Failure('BAD_ARGUMENT', 'tool NAME: one of kubectl, helm, etcd, etcdctl, etcdutl, benchmark');
+      process.stdout.write(`${await tool(name as ToolName, progress)}\n`);
+      return;
+    }
     default:
       throw new Failure('BAD_ARGUMENT', `there is no command "${command}"; see --help`);
   }

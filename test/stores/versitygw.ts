@@ -35,14 +35,7 @@ export async function startS3(): Promise<S3Server> {
   let said = '';
   const child: ChildProcess = spawn(
     binary,
-    [
-      `--port=127.0.0.1:${port}`,
-      '--health=/health',
-      '--quiet',
-      'posix',
-      `--sidecar=${folder}/metadata`,
-      `${folder}/data`,
-    ],
+    [`-listen=127.0.0.1:${port}`, `-data=${folder}/data`, `-metadata=${folder}/metadata`],
     {
       env: { ...process.env, ROOT_ACCESS_KEY: credentials.accessKeyId, ROOT_SECRET_KEY: credentials.secretAccessKey },
       stdio: ['ignore', 'pipe', 'pipe'],
