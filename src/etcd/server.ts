@@ -190,6 +190,7 @@ export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer>
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': -1,
+    'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': maxConcurrentStreams,
   });
   const [definition, implementation] = services(options.backend);
