@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } fr
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ARCHIVE_FINALIZER } from '../../src/controllers/snapshot/plan.ts';
-import { jobs, persistentVolumeClaims, secrets, statefulSets } from '../../src/kube/kinds.ts';
+import { jobs, namespaces, persistentVolumeClaims, secrets, statefulSets } from '../../src/kube/kinds.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import { clientOf, everythingOf, put } from './data.ts';
 import {
@@ -153,6 +153,22 @@ describe('a snapshot', () => {
         await ground.until(kinds.snapshot, 'gone', (one) => one === undefined);
         expect(existsSync(join(folder, gone.status!.key!))).toBe(false);
         expect(existsSync(join(folder, kept.status!.key!))).toBe(true);
+      }),
+    120_000,
+  );
+
+  test(
+    'a namespace that is deleted is not held back by archives that can no longer be deleted',
+    () =>
+      on('namespace', async (ground) => {
+        const { client, namespace } = ground;
+        const folder = await volumeStore(ground);
+        await clusterWithData(ground);
+        await ground.create(kinds.snapshot, 'n', { ...take, deletionPolicy: 'Delete' });
+        const { status } = await ground.condition(kinds.snapshot, 'n', 'Complete', complete);
+        await client.delete(namespaces, { name: namespace });
+        await ground.until(kinds.snapshot, 'n', (one) => one === undefined);
+        expect(existsSync(join(folder, status!.key!))).toBe(true);
       }),
     120_000,
   );

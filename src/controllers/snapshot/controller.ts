@@ -6,8 +6,8 @@ import { raftCluster, raftSnapshot, raftSnapshotStore } from '../../api/kinds.ts
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
 import { addFinalizer, removeFinalizer } from '../../kube/finalizers.ts';
-import { jobs, pods } from '../../kube/kinds.ts';
-import { type Key, keyOf, type Live, type Manifest, type ResourceType, refOf } from '../../kube/objects.ts';
+import { configMaps, jobs, pods } from '../../kube/kinds.ts';
+import { type Key, type KubeObject, keyOf, type Live, type ResourceType, refOf } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { SNAPSHOT } from '../labels.ts';
 import { jobNames } from '../names.ts';
@@ -67,6 +67,11 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
       ...(progress ? { progress } : {}),
       ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
     };
+    if (isHeld(snapshot) && (await endingNamespace(namespace ?? '', context.signal))) {
+      context.log.info('the namespace goes: the archive is left in its store', { archive: snapshot.status?.key });
+      await removeFinalizer(client, type, snapshot, ARCHIVE_FINALIZER);
+      return {};
+    }
     const plan = planSnapshot(observed, now);
     try {
       await act(key, snapshot, plan.actions, context);
@@ -103,7 +108,7 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
           views.snapshots.gone(key);
           break;
         case 'createJob':
-          await create(current, action.job);
+          await createOnce(client, jobs, views.jobs, current, action.job);
           break;
         case 'deleteJob':
           await client.delete(
@@ -124,15 +129,18 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
     }
   }
 
-  async function create(snapshot: Live<RaftSnapshot>, job: Manifest): Promise<void> {
+  /**
+   * Whether the namespace is being deleted: nothing can run in it any more, and an object held back would only keep it
+   * from going. Asked by a dry run, for which no right over namespaces is needed.
+   */
+  async function endingNamespace(namespace: string, signal: AbortSignal): Promise<boolean> {
+    const probe = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'raftsman-dry-run', namespace } };
     try {
-      await createOnce(client, jobs, views.jobs, snapshot, job);
+      await client.apply<KubeObject>(configMaps, probe, { dryRun: true, signal });
     } catch (error) {
-      const deleting = snapshot.metadata.deletionTimestamp !== undefined;
-      if (!deleting || !namespaceEnds(error)) throw error;
-      // Nothing can run in this namespace any more: holding the object back would only keep the namespace from going.
-      await removeFinalizer(client, type, snapshot, ARCHIVE_FINALIZER);
+      return namespaceEnds(error);
     }
+    return false;
   }
 
   const ofSnapshot = { selector: managed, keys: byLabel(SNAPSHOT) };
@@ -171,6 +179,11 @@ const ranks: Readonly<Record<SnapshotAction['kind'], number>> = {
 
 function order(actions: readonly SnapshotAction[]): readonly SnapshotAction[] {
   return actions.toSorted((a, b) => ranks[a.kind] - ranks[b.kind]);
+}
+
+/** Deleted, and waiting for us to delete its archive. */
+function isHeld({ metadata }: Live<RaftSnapshot>): boolean {
+  return metadata.deletionTimestamp !== undefined && (metadata.finalizers?.includes(ARCHIVE_FINALIZER) ?? false);
 }
 
 /** What of a cluster matters to its snapshots. */

@@ -306,12 +306,14 @@ function stuck({ snapshot }: SnapshotObserved, reason: string, message: string, 
   };
   const before = snapshot.status?.conditions;
   const conditions = setCondition(before, condition, now) as NonNullable<RaftSnapshotStatus['conditions']>;
-  if (conditions === before) return { actions: [] };
+  // Looked at again even if nothing changes here: the namespace may be going.
+  if (conditions === before) return { actions: [], requeueAfterMs: RETRY_DELETE_MS };
   const told = findCondition(before, 'Deleting')?.message === condition.message;
   return {
     actions: [
       { kind: 'status', status: { ...snapshot.status, conditions } },
       ...(told ? [] : [{ kind: 'event' as const, event: warning(reason, 'DeleteArchive', message) }]),
     ],
+    requeueAfterMs: RETRY_DELETE_MS,
   };
 }
