@@ -187,7 +187,7 @@ export function obstacleOf(pod: Live<Pod>): string | undefined {
       failure !== undefined && isFailure(failure)
         ? failure.error.message
         : reason === 'CrashLoopBackOff' && last
-          ? `its last run ended with status ${last.exitCode}${last.message ? `: ${last.message.trim().slice(-500)}` : ''}`
+          ? `its last run ended with status ${last.exitCode}${lastLine(last.message)}`
           : message;
     return `pod ${name} cannot start: ${reason}${cause ? `: ${cause}` : ''}`;
   }
@@ -197,6 +197,12 @@ export function obstacleOf(pod: Live<Pod>): string | undefined {
   if (unscheduled?.reason === 'Unschedulable')
     return `pod ${name} cannot be scheduled: ${unscheduled.message ?? 'no node fits'}`;
   return undefined;
+}
+
+/** What a container said last: a termination message, or the end of its log. */
+export function lastLine(message: string | undefined): string {
+  const line = message?.trimEnd().split('\n').at(-1)?.trim();
+  return line ? `: ${line.slice(0, 500)}` : '';
 }
 
 /** Jobs say `sha-256=<base64>`, as HashiCorp's tools do; the API says the same hash in hex, as sha256sum does. */

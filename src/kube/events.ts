@@ -70,7 +70,9 @@ export function createRecorder(options: RecorderOptions): EventRecorder {
         const later =
           !(error instanceof ApiError) || error.status === 429 || error.status >= 500 || error.status === 409;
         if (!later || attempt === TRIES) {
-          log.warn('event was not written', { event: what, error });
+          // A namespace on its way out takes no events, and nobody will look for them there.
+          const gone = error instanceof ApiError && /because it is being terminated/.test(error.message);
+          log[gone ? 'debug' : 'warn']('event was not written', { event: what, error });
           return;
         }
         await pause(clock, 500 * 2 ** attempt);

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { Kubectl } from './kubectl.ts';
+import { Kubectl, type KubectlError } from './kubectl.ts';
 
 /** What the operator's tests rest on: volumes, Pod Security, exec, logs, names and routes of the local Kubernetes itself. */
 const kubeconfig = process.env['RAFTSMAN_E2E_KUBECONFIG']!;
@@ -84,7 +84,14 @@ afterAll(() => kubectl.run(['delete', 'namespace', namespace, '--ignore-not-foun
 test('logs and exec reach a pod, and it resolves names of services', async () => {
   expect(await kubectl.run(['logs', 'writer'])).toContain('written');
   const ask = `fetch('http://writer.${namespace}.svc').then((answer) => answer.text()).then(console.log)`;
-  expect(await kubectl.run(['exec', 'writer', '--', 'node', '-e', ask])).toContain('hello');
+  // A Service refuses connections until its ready pod has reached the node's rules.
+  const said = await kubectl.until('the Service to have its endpoint', 30_000, () =>
+    kubectl.run(['exec', 'writer', '--', 'node', '-e', ask]).catch((error: KubectlError) => {
+      if (error.stderr.includes('ECONNREFUSED')) return undefined;
+      throw error;
+    }),
+  );
+  expect(said).toContain('hello');
   const bucket = "fetch('http://s3.s3.svc:7070/health').then((answer) => console.log(answer.status))";
   expect(await kubectl.run(['exec', 'writer', '--', 'node', '-e', bucket])).toContain('200');
 });

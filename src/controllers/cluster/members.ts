@@ -2,7 +2,7 @@
 import type { MemberStatus } from '../../engines/engine.ts';
 import type { Pod } from '../../kube/kinds.ts';
 import type { Live } from '../../kube/objects.ts';
-import { obstacleOf } from '../job.ts';
+import { lastLine, obstacleOf } from '../job.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../labels.ts';
 import { memberNames } from '../names.ts';
 
@@ -69,8 +69,7 @@ function reasonOf(pod: Live<Pod>, view: MemberView | undefined): string {
   const phase = pod.status?.phase ?? 'Pending';
   if (phase === 'Pending') return 'its pod is starting';
   const last = pod.status?.containerStatuses?.[0]?.lastState?.terminated;
-  if (last)
-    return `it restarted after status ${last.exitCode}${last.message ? `: ${last.message.trim().slice(-300)}` : ''}`;
+  if (last) return `it restarted after status ${last.exitCode}${lastLine(last.message)}`;
   return 'it is not ready yet';
 }
 

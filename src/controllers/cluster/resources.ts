@@ -250,6 +250,8 @@ function memberPod({ cluster, settings, token }: ClusterInput) {
     livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
     readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3 }),
     resources: template?.resources ?? { requests: { cpu: '100m', memory: '128Mi' } },
+    // A member that refuses to start says why in its last line, and the cluster's conditions repeat it.
+    terminationMessagePolicy: 'FallbackToLogsOnError',
     securityContext: containerSecurityContext,
     volumeMounts: [{ name: DISK, mountPath: DATA }],
   };
