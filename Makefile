@@ -53,7 +53,6 @@ lint: $(INSTALLED) ## Types, lint, format, and that generated files are up to da
 	@$(NODE) node_modules/typescript/bin/tsc -p . || { echo "make lint: the types do not hold (above)" >&2; exit 1; }
 	@node_modules/.bin/biome check . || { echo "make lint: run 'make format' for what can be mended by itself" >&2; exit 1; }
 	@$(RUN) src/api/generate.ts --check
-	@$(RUN) src/etcd/generate.ts --check
 
 format: $(INSTALLED) ## Format the sources
 	@node_modules/.bin/biome check --write .

@@ -1,5 +1,5 @@
 /**
- * Generates `gen/` from `proto/`: `node src/etcd/generate.ts [folder]`. The result is committed, and a test proves that
+ * Generates `gen/` from `proto/`: `node src/etcd/generate.ts`. The result is committed, and a test proves that
  * it is what this script makes.
  */
 import { execFileSync } from 'node:child_process';
@@ -46,4 +46,4 @@ export function generate(folder: string): void {
   );
 }
 
-if (import.meta.main) generate(resolve(process.argv[2] ?? resolve(room, 'gen')));
+if (import.meta.main) generate(resolve(room, 'gen'));
