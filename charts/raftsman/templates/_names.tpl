@@ -64,8 +64,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [pods, persistentvolumeclaims]
-  verbs: [get, list, watch]
+  # A member that does not run what its cluster's spec says is replaced by deleting its pod, one at a time.
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  # A disk is marked once its cluster has formed, so that its loss is never taken for a new cluster. Never deleted.
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, patch]
 - apiGroups: [""]
   # Read by name only, to tell a missing or wrong S3 credential before a Job needs it. Secrets are never listed.
   resources: [secrets]
