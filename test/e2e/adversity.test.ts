@@ -86,7 +86,7 @@ test('archives that are truncated, padded, damaged or foreign fail a restore bef
       example('restore-from-archive.yaml', {
         'name: demo-from-archive': `name: from-${kind}`,
         'storeName: archive': 'storeName: archive-volume',
-        'key: default/demo/demo-first.tar.gz': `key: bad/${kind}.tar.gz`,
+        'key: default/demo/demo-first-1f3c9a20.snap': `key: bad/${kind}.tar.gz`,
       }),
     );
   }
