@@ -217,17 +217,24 @@ function proving(observed: RestoreObserved, archive: Archive, target: Live<RaftC
   const { name } = target.metadata;
   const members = memberNames(name, target.spec.replicas);
   const wrong: string[] = [];
+  const gone: string[] = [];
   const open: string[] = [];
   for (const member of members) {
     const { fingerprint, code, error } = proofs.get(member) ?? {};
     if (fingerprint) {
       const { keys, hash } = fingerprint;
       if (keys !== archive.keys || hash !== archive.hash) wrong.push(`${member} has ${keys} keys with hash ${hash}`);
-    } else if (code === 'ENGINE_REVISION_UNAVAILABLE') wrong.push(`${member}: ${error}`);
-    else open.push(error === undefined ? member : `${member} (${error})`);
+    } else if (code === 'ENGINE_REVISION_UNAVAILABLE') {
+      // Compacted away by a client is no difference; a revision that was never reached is.
+      (/compacted/.test(error ?? '') ? gone : wrong).push(`${member}: ${error}`);
+    } else open.push(error === undefined ? member : `${member} (${error})`);
   }
   if (wrong.length > 0) {
     const message = `the data of RaftCluster ${name} are not those of the archive (revision ${archive.revision}, ${archive.keys} keys, hash ${archive.hash}): ${wrong.join('; ')}. Do not use this cluster: delete it and its disks, and create another RaftRestore`;
+    return ends(observed, 'Failed', message, now);
+  }
+  if (gone.length > 0) {
+    const message = `the data of RaftCluster ${name} can no longer be compared with the archive, because revision ${archive.revision} is not there any more: ${gone.join('; ')}. No difference was seen. For a proof, restore into another cluster that no client compacts before it is complete`;
     return ends(observed, 'Failed', message, now);
   }
   if (open.length > 0)
@@ -246,7 +253,7 @@ function succeeds(observed: RestoreObserved, archive: Archive, name: string, mem
     observed.restore,
     [{ type: 'Complete', status: 'True', reason: 'Succeeded', message }],
     now,
-    { completed: true, percent: 100, clusterName: name, restored: { revision, keys, hash } },
+    { completed: true, percent: 100, ...whole(archive), clusterName: name, restored: { revision, keys, hash } },
   );
   return {
     actions: [
@@ -255,6 +262,11 @@ function succeeds(observed: RestoreObserved, archive: Archive, name: string, mem
       ...expiries(observed),
     ],
   };
+}
+
+/** All bytes of an archive that has been verified. */
+function whole({ sizeBytes }: Archive): { bytes?: number; totalBytes?: number } {
+  return sizeBytes === undefined ? {} : { bytes: sizeBytes, totalBytes: sizeBytes };
 }
 
 interface Running {
@@ -271,7 +283,7 @@ function runs(observed: RestoreObserved, reason: string, message: string, now: D
   const status = restoreStatus(restore, [{ type: 'Complete', status: 'False', reason, message }], now, {
     archive: running.archive,
     ...(running.started ? { started: true } : {}),
-    ...(percent === undefined ? {} : { percent }),
+    ...(percent === undefined ? {} : { percent, ...whole(running.archive) }),
     ...(running.target === undefined ? {} : { clusterName: running.target }),
     ...(progress
       ? {

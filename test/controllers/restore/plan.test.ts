@@ -261,6 +261,13 @@ describe('after verification', () => {
     expect(complete(look({ ...serving, proofs: proofs('0badcafe', lacks) }))).toMatchObject({ reason: 'Failed' });
   });
 
+  test('a revision that a client has compacted away is not called a difference', () => {
+    const gone = { code: 'ENGINE_REVISION_UNAVAILABLE', error: 'required revision has been compacted' };
+    const ended = complete(look({ ...serving, proofs: proofs('0badcafe', gone) }));
+    expect(ended).toMatchObject({ reason: 'Failed', message: expect.stringContaining('No difference was seen') });
+    expect(ended?.message).not.toContain('Do not use this cluster');
+  });
+
   test('a restore that has ended stays as it ended', () => {
     const over = restoreOf(fromSnapshot, { ...verified, completionTime: 'x' });
     expect(plan(look({ restore: over, target: clusterOf('c2') }))).toEqual([]);
