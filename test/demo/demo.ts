@@ -11,9 +11,11 @@ import { install, uninstall } from '../e2e/install.ts';
 import { Kubectl, KubectlError } from '../e2e/kubectl.ts';
 import { startCluster } from '../kubernetes/cluster.ts';
 import { Failure } from '../kubernetes/failure.ts';
-import { toolPath } from '../kubernetes/go-build.ts';
+import { buildParts, tool, toolPath } from '../kubernetes/go-build.ts';
 import { buildImage } from '../kubernetes/image-build.ts';
-import { silent } from '../kubernetes/progress.ts';
+import { prepareNode } from '../kubernetes/node.ts';
+import { partsFor } from '../kubernetes/parts.ts';
+import { silent, toStderr } from '../kubernetes/progress.ts';
 import { StepError, Steps } from './steps.ts';
 import { tell } from './story.ts';
 
@@ -55,9 +57,15 @@ async function bundle(): Promise<string> {
 async function onLocal(name: string, steps: Steps): Promise<void> {
   const bundled = bundle();
   bundled.catch(() => {}); // reported where it is awaited
+  let helm: Promise<string>;
   const cluster = await steps.run('a Kubernetes on this machine', async () => {
     process.stdout.write('\n');
-    return startCluster(name, { depth: 'node' });
+    const progress = toStderr();
+    await Promise.all([buildParts(partsFor.node, progress), prepareNode(progress)]);
+    // Where it is not cached it compiles while the cluster starts and the image is built.
+    helm = tool('helm', progress);
+    helm.catch(() => {}); // reported where it is awaited
+    return startCluster(name, { depth: 'node', progress });
   });
   const tag = await steps.run('the image, built from the Dockerfile and loaded into the node', async () => {
     const tag = await bundled;
@@ -65,8 +73,8 @@ async function onLocal(name: string, steps: Steps): Promise<void> {
     return tag;
   });
   const kubectl = new Kubectl({ kubectl: toolPath('kubectl'), kubeconfig: cluster.kubeconfig, namespace });
-  await steps.run('helm install raftsman charts/raftsman', () =>
-    install({ helm: toolPath('helm'), kubeconfig: cluster.kubeconfig, kubectl, image: tag }),
+  await steps.run('helm install raftsman charts/raftsman', async () =>
+    install({ helm: await helm, kubeconfig: cluster.kubeconfig, kubectl, image: tag }),
   );
   await fresh(kubectl, steps);
   await tell({

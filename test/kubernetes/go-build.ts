@@ -164,12 +164,13 @@ async function compile(parts: readonly GoPartName[], progress: Progress): Promis
   );
   try {
     const packages = parts.map((part) => goParts[part].package);
-    await run('go', ['build', '-v', ...FLAGS, `-ldflags=${LDFLAGS}`, '-o', `${aside}/`, ...packages], {
-      cwd: sources,
-      env: goEnvironment(),
-      onOutput: count,
-      failure: 'BUILD_FAILED',
-    });
+    const settings = { cwd: sources, env: goEnvironment(), onOutput: count, failure: 'BUILD_FAILED' } as const;
+    // Reading the packages downloads their modules; the standard library compiles meanwhile, or the cores would idle.
+    await Promise.all([
+      run('go', ['list', '-deps', '-f', '', ...packages], settings),
+      run('go', ['build', '-v', ...FLAGS, 'std'], settings),
+    ]);
+    await run('go', ['build', '-v', ...FLAGS, `-ldflags=${LDFLAGS}`, '-o', `${aside}/`, ...packages], settings);
     for (const part of parts) install(part, aside);
   } finally {
     clearInterval(ticker);

@@ -56,10 +56,10 @@ export type GoPartName = keyof typeof goParts;
 
 export const isGoPart = (name: string): name is GoPartName => Object.hasOwn(goParts, name);
 
-/** In the order in which they are needed; what nothing needs to come up (etcdctl, the load generator) is built on demand. */
+/** In the order in which they are needed; what nothing needs to come up (helm, etcdctl, the load generator) is built on demand. */
 export const partsFor = {
   'control-plane': ['etcd', 'kubernetes'],
-  node: ['etcd', 'kubernetes', 'coredns', 'versitygw', 'helm'],
+  node: ['etcd', 'kubernetes', 'coredns', 'versitygw'],
 } as const satisfies Record<string, readonly GoPartName[]>;
 
 export type Depth = keyof typeof partsFor;
