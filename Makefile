@@ -24,7 +24,7 @@ $(INSTALLED): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is not on this machine: install Node.js (any version; the project brings its own Node 26)" >&2; exit 1; }
 	@echo "installing the project's packages (npm ci)"
 	@# The Go modules of the local Kubernetes come meanwhile; whoever needs them waits for them, or says why they do not come.
-	@if command -v go >/dev/null; then (cd test/kubernetes/build && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -deps -f '' ./... tool >/dev/null 2>&1 &) fi
+	@if command -v go >/dev/null; then (cd test/kubernetes/build && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -deps ./... tool >/dev/null 2>&1 &) fi
 	@npm ci --silent --no-fund --no-audit
 	@test -x $(NODE) || npm rebuild --silent node
 	@touch $@

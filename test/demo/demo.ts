@@ -7,14 +7,15 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { install, uninstall } from '../e2e/install.ts';
+import { uninstall, upgrade } from '../e2e/install.ts';
 import { Kubectl, KubectlError } from '../e2e/kubectl.ts';
 import { startCluster } from '../kubernetes/cluster.ts';
 import { Failure } from '../kubernetes/failure.ts';
 import { buildParts, tool, toolPath } from '../kubernetes/go-build.ts';
-import { buildImage } from '../kubernetes/image-build.ts';
+import { buildImage, importImage } from '../kubernetes/image-build.ts';
 import { prepareNode } from '../kubernetes/node.ts';
 import { partsFor } from '../kubernetes/parts.ts';
+import { cacheRoot } from '../kubernetes/places.ts';
 import { silent, toStderr } from '../kubernetes/progress.ts';
 import { StepError, Steps } from './steps.ts';
 import { tell } from './story.ts';
@@ -54,27 +55,35 @@ async function bundle(): Promise<string> {
   return `raftsman:${hash.digest('hex').slice(0, 12)}`;
 }
 
+async function buildArchive(): Promise<{ tag: string; archive: string }> {
+  const tag = await bundle();
+  const archive = join(cacheRoot(), 'images', `demo-${process.pid}.tar`);
+  await buildImage({ file: join(root, 'Dockerfile'), tag, output: archive }, silent);
+  return { tag, archive };
+}
+
 async function onLocal(name: string, steps: Steps): Promise<void> {
-  const bundled = bundle();
-  bundled.catch(() => {}); // reported where it is awaited
   let helm: Promise<string>;
+  let image: Promise<{ tag: string; archive: string }>;
   const cluster = await steps.run('a Kubernetes on this machine', async () => {
     process.stdout.write('\n');
     const progress = toStderr();
     await Promise.all([buildParts(partsFor.node, progress), prepareNode(progress)]);
     // Where it is not cached it compiles while the cluster starts and the image is built.
     helm = tool('helm', progress);
-    helm.catch(() => {}); // reported where it is awaited
+    image = buildArchive();
+    for (const later of [helm, image]) later.catch(() => {}); // reported where it is awaited
     return startCluster(name, { depth: 'node', progress });
   });
-  const tag = await steps.run('the image, built from the Dockerfile and loaded into the node', async () => {
-    const tag = await bundled;
-    await buildImage({ name, file: join(root, 'Dockerfile'), tag }, silent);
+  const tag = await steps.run('the image, built from the Dockerfile, loaded into the node', async () => {
+    const { tag, archive } = await image;
+    await importImage(name, archive, silent);
+    rmSync(archive);
     return tag;
   });
   const kubectl = new Kubectl({ kubectl: toolPath('kubectl'), kubeconfig: cluster.kubeconfig, namespace });
   await steps.run('helm install raftsman charts/raftsman', async () =>
-    install({ helm: await helm, kubeconfig: cluster.kubeconfig, kubectl, image: tag }),
+    upgrade({ helm: await helm, kubeconfig: cluster.kubeconfig, kubectl, image: tag }),
   );
   await fresh(kubectl, steps);
   await tell({
@@ -98,7 +107,7 @@ async function onContext(context: string, image: string, store: string | undefin
   const [kubectlPath, helm] = [await onPath('kubectl'), await onPath('helm')];
   const kubectl = new Kubectl({ kubectl: kubectlPath, context, namespace });
   await steps.run(`helm install raftsman charts/raftsman into ${context}`, () =>
-    install({ helm, context, kubectl, image }),
+    upgrade({ helm, context, kubectl, image }),
   );
   await fresh(kubectl, steps);
   await tell({

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { differences, digest, type KeyValue, readData, type Written, writeData } from '../e2e/data.ts';
+import { operatorReady } from '../e2e/install.ts';
 import { condition, type Kubectl, type Printed } from '../e2e/kubectl.ts';
 import { type Steps, table } from './steps.ts';
 
@@ -64,11 +65,10 @@ async function scheduledSnapshot(kubectl: Kubectl, policy: string, timeoutMs: nu
 
 export async function tell({ kubectl, steps, store, storeName }: Story): Promise<void> {
   await steps.run('apply examples/cluster.yaml, the store and examples/policy.yaml', async () => {
-    await kubectl.apply(example('cluster.yaml'));
-    await kubectl.apply(store);
-    await kubectl.apply(example('policy.yaml'));
+    await kubectl.apply([example('cluster.yaml'), store, example('policy.yaml')].join('---\n'));
   });
 
+  await steps.run('the operator is ready', () => operatorReady(kubectl));
   await steps.run('three members elect a leader', async (note) => {
     const cluster = await kubectl.untilCondition('raftcluster', 'demo', { type: 'Ready', status: 'True' }, 120_000);
     note(`${cluster.status?.['leader']} leads`);

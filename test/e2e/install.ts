@@ -35,8 +35,14 @@ function helm({ helm, kubeconfig, context }: Release, args: readonly string[]): 
   );
 }
 
-/** Installs or upgrades, and waits until the operator is ready. Returns the chart's NOTES. */
-export async function install(installation: Installation): Promise<string> {
+/** Installs or upgrades, and waits until the operator is ready. */
+export async function install(installation: Installation): Promise<void> {
+  await upgrade(installation);
+  await operatorReady(installation.kubectl);
+}
+
+/** Installs or upgrades, and waits until the API server serves the CRDs. Returns the chart's NOTES. */
+export async function upgrade(installation: Installation): Promise<string> {
   const { kubectl, image, values = [] } = installation;
   const colon = image.lastIndexOf(':');
   const { stdout } = await helm(installation, [
@@ -49,6 +55,18 @@ export async function install(installation: Installation): Promise<string> {
     `--set=image.tag=${image.slice(colon + 1)}`,
     ...values.map((value) => `--set=${value}`),
   ]);
+  await kubectl.run([
+    'wait',
+    '--for=condition=Established',
+    'crd',
+    '-l',
+    'app.kubernetes.io/name=raftsman',
+    '--timeout=60s',
+  ]);
+  return stdout;
+}
+
+export async function operatorReady(kubectl: Kubectl): Promise<void> {
   await kubectl
     .in(systemNamespace)
     .run(['rollout', 'status', 'deployment/raftsman', '--timeout=120s'])
@@ -59,7 +77,6 @@ export async function install(installation: Installation): Promise<string> {
         .catch(() => '');
       throw new Error(`${error.message}\n${logs}`);
     });
-  return stdout;
 }
 
 /** Removes the release, then the CRDs, which a release keeps. */

@@ -88,7 +88,7 @@ async function start(name: string, options: StartOptions, progress: Progress): P
   mkdirSync(folder, { recursive: true });
   const { sandbox, addresses } = await progress.step('namespaces, network and certificates', async () => {
     const sandbox = await startSandbox(cacheRoot(), folder, options.ephemeral ?? false);
-    const record: ClusterRecord = { name, depth: options.depth, sandbox, complete: false };
+    const record: ClusterRecord = { name, depth: options.depth, sandbox, cache: cacheRoot(), complete: false };
     writeRecord(record);
     const addresses = await takeAddresses(record);
     writeCredentials(name, folder, addresses);
@@ -137,6 +137,13 @@ const takeAddresses = (record: ClusterRecord): Promise<Addresses> =>
 async function runningCluster(name: string, depth: Depth): Promise<Cluster | undefined> {
   const record = readRecord(name);
   if (!record?.complete || record.slot === undefined || !isAlive(record.sandbox)) return undefined;
+  if (record.cache !== cacheRoot()) {
+    if (!existsSync(record.cache)) return undefined;
+    throw new Failure(
+      'NO_CLUSTER',
+      `cluster ${name} is up, with the programs of another cache (${record.cache}): take it down first (make down), or choose another name (CLUSTER=name)`,
+    );
+  }
   if (depthRank[record.depth] < depthRank[depth]) return undefined;
   const addresses = addressesOf(record.slot);
   const api = new Api(readAccess(clusterFolder(name), addresses));
@@ -176,12 +183,10 @@ async function remove(name: string): Promise<void> {
   }
   await removeCgroups(name);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
-  for (const empty of [stateRoot(), join(stateRoot(), '..')]) {
-    try {
-      rmdirSync(empty);
-    } catch {
-      break;
-    }
+  try {
+    rmdirSync(stateRoot());
+  } catch {
+    // Other clusters live there.
   }
 }
 

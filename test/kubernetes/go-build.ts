@@ -116,7 +116,7 @@ export function diskComplaint(folder: string, free: number, needed: number): Fai
     ? undefined
     : new Failure(
         'NO_DISK',
-        `${folder} has ${gigabytes(free)} GiB free, and ${gigabytes(needed)} GiB are needed: make room, or point XDG_CACHE_HOME and XDG_STATE_HOME elsewhere`,
+        `${folder} has ${gigabytes(free)} GiB free, and ${gigabytes(needed)} GiB are needed: make room, or point XDG_CACHE_HOME (programs) or RAFTSMAN_KUBERNETES_STATE (clusters) elsewhere`,
       );
 }
 
@@ -167,7 +167,7 @@ async function compile(parts: readonly GoPartName[], progress: Progress): Promis
     const settings = { cwd: sources, env: goEnvironment(), onOutput: count, failure: 'BUILD_FAILED' } as const;
     // Reading the packages downloads their modules; the standard library compiles meanwhile, or the cores would idle.
     await Promise.all([
-      run('go', ['list', '-deps', '-f', '', ...packages], settings),
+      run('go', ['list', '-deps', '-f', '{{""}}', ...packages], settings),
       run('go', ['build', '-v', ...FLAGS, 'std'], settings),
     ]);
     await run('go', ['build', '-v', ...FLAGS, `-ldflags=${LDFLAGS}`, '-o', `${aside}/`, ...packages], settings);

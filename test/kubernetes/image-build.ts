@@ -122,13 +122,7 @@ export interface ImageRequest {
 export async function buildImage(request: ImageRequest, progress: Progress): Promise<void> {
   const file = resolve(request.file);
   if (!existsSync(file)) throw new Failure('BAD_ARGUMENT', `--file ${request.file}: there is no such file`);
-  const record = request.name === undefined ? undefined : readRecord(request.name);
-  if (request.name !== undefined && (!record || !isAlive(record.sandbox) || record.depth !== 'node')) {
-    throw new Failure(
-      'NO_CLUSTER',
-      `no whole node called ${request.name} is up: start one with \`up --name ${request.name}\``,
-    );
-  }
+  const record = request.name === undefined ? undefined : nodeRecord(request.name);
   const [buildah, base] = [await unpackDebian('image', progress), await baseArchive(progress)];
   mkdirSync(join(cacheRoot(), 'images'), { recursive: true });
   const work = mkdtempSync(join(cacheRoot(), 'images', '.build-'));
@@ -139,16 +133,26 @@ export async function buildImage(request: ImageRequest, progress: Progress): Pro
         runBuildah(buildah, base, file, resolve(request.context ?? dirname(file)), request.tag, archive),
       ),
     );
-    if (record) {
-      const debian = cachedInside(await unpackDebian('node', progress));
-      await progress.step(`import it into ${record.name}`, () =>
-        importArchive(record.sandbox, debian, archive, () => {}),
-      );
-    }
+    if (record) await importImage(record.name, archive, progress);
     if (request.output !== undefined) renameSync(archive, resolve(request.output));
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** Loads a Docker archive into a whole node that is up. The archive must lie in the cache. */
+export async function importImage(name: string, archive: string, progress: Progress): Promise<void> {
+  const record = nodeRecord(name);
+  const debian = cachedInside(await unpackDebian('node', progress));
+  await progress.step(`import it into ${name}`, () => importArchive(record.sandbox, debian, archive, () => {}));
+}
+
+function nodeRecord(name: string) {
+  const record = readRecord(name);
+  if (!record || !isAlive(record.sandbox) || record.depth !== 'node') {
+    throw new Failure('NO_CLUSTER', `no whole node called ${name} is up: start one with \`up --name ${name}\``);
+  }
+  return record;
 }
 
 async function runBuildah(

@@ -7,16 +7,23 @@ export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {
   return join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'raftsman');
 }
 
-/** One folder per cluster: its disks, logs, certificates. `down` removes the cluster's whole folder. */
+/**
+ * One folder per cluster: its disks, logs, certificates. `down` removes the cluster's whole folder. One place for the whole
+ * machine, whoever's home and checkout a cluster came from: its addresses, links and cgroups are the machine's, too.
+ */
 export function stateRoot(env: NodeJS.ProcessEnv = process.env): string {
-  return join(env['XDG_STATE_HOME'] || join(homedir(), '.local', 'state'), 'raftsman', 'kubernetes');
+  return env['RAFTSMAN_KUBERNETES_STATE'] || '/var/lib/raftsman-kubernetes';
 }
 
 export const clusterFolder = (name: string): string => join(stateRoot(), name);
 
-/** Locks live beside the cache: they stay when a cluster's folder goes, so that no two processes ever hold "the" lock. */
+/**
+ * Locks stay when what they guard goes, so that no two processes ever hold "the" lock. Those of clusters and their addresses are
+ * the machine's, the others belong to a cache.
+ */
 export function lockFile(name: string): string {
-  const folder = join(cacheRoot(), 'locks');
+  const ofMachine = name === 'addresses' || name.startsWith('cluster-');
+  const folder = ofMachine ? '/run/lock/raftsman-kubernetes' : join(cacheRoot(), 'locks');
   mkdirSync(folder, { recursive: true });
   return join(folder, name);
 }

@@ -9,6 +9,8 @@ export interface ClusterRecord {
   readonly name: string;
   readonly depth: Depth;
   readonly sandbox: Sandbox;
+  /** The cache whose programs it runs. A cluster whose cache is gone cannot start another pod. */
+  readonly cache: string;
   /** Which addresses it has; absent until it has been given some. */
   readonly slot?: number;
   /** Every part has been seen at work. */
