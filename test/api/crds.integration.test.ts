@@ -107,6 +107,8 @@ describe('every kind', () => {
   test('explains its fields', async () => {
     // The server publishes the schemas of new kinds a moment after it has established them.
     await until(() => {
+      const groups = kubectl('get', '--raw', '/openapi/v3');
+      if (!groups.includes(`"apis/${group}/${version}"`)) return false;
       const published = kubectl('get', '--raw', `/openapi/v3/apis/${group}/${version}`);
       return kinds.every(({ plural }) => published.includes(`/namespaces/{namespace}/${plural}/{name}"`));
     });

@@ -91,9 +91,10 @@ describe('a snapshot', () => {
         await ground.condition(kinds.snapshot, 'n', 'Complete', { reason: 'StoreNotReady' });
         await createClaim(ground, 'archives');
         await ground.condition(kinds.snapshot, 'n', 'Complete', complete);
-        const told = await ground.events('n');
-        expect(told).toEqual(
-          expect.arrayContaining(['ClusterNotFound', 'StoreNotFound', 'StoreNotReady', 'SnapshotCompleted']),
+        // Events follow what they tell of.
+        await waitFor(async () => (await ground.events('n')).includes('SnapshotCompleted'));
+        expect(await ground.events('n')).toEqual(
+          expect.arrayContaining(['ClusterNotFound', 'StoreNotFound', 'StoreNotReady']),
         );
       }),
     120_000,
@@ -355,9 +356,8 @@ describe('a restore', () => {
           revision,
         });
         expect(cluster.status?.clusterId).not.toBe(snapshot.status!.clusterId);
-        const told = await ground.events('r');
-        expect(told).toEqual(expect.arrayContaining(['TargetDisksLeft', 'RestoreVerified']));
         await waitFor(async () => (await ground.events('r')).includes('RestoreCompleted'));
+        expect(await ground.events('r')).toEqual(expect.arrayContaining(['TargetDisksLeft', 'RestoreVerified']));
         // The record may go: the cluster stays. The archive may go: its members start again without it.
         await client.delete(kinds.restore, { namespace, name: 'r' });
         await client.delete(kinds.store, { namespace, name: 'archives' });
