@@ -1,13 +1,8 @@
 /** The shape of Kubernetes objects as raw JSON: nothing is dropped, renamed or turned into a class instance. */
 
-export interface OwnerReference {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly uid: string;
-  readonly controller?: boolean;
-  readonly blockOwnerDeletion?: boolean;
-}
+import type { OwnerReference, ObjectMeta as ResourceMeta } from '../api/meta.ts';
+
+export type { OwnerReference };
 
 export interface ManagedFieldsEntry {
   readonly manager?: string;
@@ -19,19 +14,8 @@ export interface ManagedFieldsEntry {
   readonly subresource?: string;
 }
 
-export interface ObjectMeta {
-  readonly name: string;
-  readonly namespace?: string;
-  readonly uid?: string;
-  readonly resourceVersion?: string;
-  readonly generation?: number;
-  readonly creationTimestamp?: string;
-  readonly deletionTimestamp?: string;
+export interface ObjectMeta extends ResourceMeta {
   readonly deletionGracePeriodSeconds?: number;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly finalizers?: readonly string[];
-  readonly ownerReferences?: readonly OwnerReference[];
   readonly managedFields?: readonly ManagedFieldsEntry[];
 }
 
