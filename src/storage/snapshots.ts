@@ -4,7 +4,7 @@
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Crc64 } from './crc64.ts';
+import { Crc64 } from '../crc64.ts';
 import { syncFolder } from './disk.ts';
 import { StorageError } from './errors.ts';
 import type { NewSnapshot, OpenSnapshot, SnapshotSink, SnapshotStore, StoredSnapshotMeta } from './types.ts';

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { Crc64 } from '../../src/storage/crc64.ts';
+import { Crc64 } from '../../src/crc64.ts';
 import { openSnapshotFolder } from '../../src/storage/snapshots.ts';
 import { newFolder } from './folder.ts';
 
