@@ -2,6 +2,8 @@
  * Raft messages as bytes. The members at the two ends of a connection are known from its first frame, so messages do not
  * repeat them. Integers are u64 little-endian, exact to 2^53; entries follow `prevIndex` without gaps.
  */
+
+import { changeFrom } from '../raft/membership.ts';
 import {
   asIndex,
   asTerm,
@@ -11,6 +13,7 @@ import {
   type Index,
   type MemberId,
   type Message,
+  type Proposal,
   type SnapshotMessage,
 } from '../raft/types.ts';
 import { FrameError, frameHeaderBytes, newFrame, sealFrame } from './frames.ts';
@@ -29,10 +32,22 @@ const types: readonly WireMessage['type'][] = [
   'proposeResponse',
   'readIndex',
   'readIndexResponse',
+  'timeoutNow',
 ];
 const typeNumbers = Object.fromEntries(types.map((type, i) => [type, i + 1])) as Record<WireMessage['type'], number>;
 const kinds: readonly EntryKind[] = ['normal', 'noop', 'configuration'];
-const reasons: readonly (DropReason | null)[] = [null, 'noLeader', 'notLeader', 'tooManyUncommitted'];
+const reasons: readonly (DropReason | null)[] = [
+  null,
+  'noLeader',
+  'notLeader',
+  'tooManyUncommitted',
+  'transferring',
+  'termNotCommitted',
+  'changePending',
+  'changeInvalid',
+  'learnerBehind',
+];
+const proposalKinds: readonly Proposal['kind'][] = ['normal', 'change'];
 const envelopeBytes = 9;
 
 class Writer {
@@ -128,8 +143,9 @@ export function encodeMessage(message: WireMessage): Buffer {
       return writer.done();
     }
     case 'vote': {
-      const writer = new Writer(message, 17);
+      const writer = new Writer(message, 18);
       writer.flag(message.preVote);
+      writer.flag(message.transfer);
       writer.u64(message.lastIndex);
       writer.u64(message.lastTerm);
       return writer.done();
@@ -141,13 +157,15 @@ export function encodeMessage(message: WireMessage): Buffer {
       return writer.done();
     }
     case 'propose': {
+      const bodies = message.proposals.map(proposalBody);
       let size = 4;
-      for (const { data } of message.proposals) size += 12 + data.length;
+      for (const body of bodies) size += 13 + body.length;
       const writer = new Writer(message, size);
       writer.u32(message.proposals.length);
-      for (const { id, data } of message.proposals) {
+      for (const [at, { id, kind }] of message.proposals.entries()) {
         writer.u64(id);
-        writer.bytes(data);
+        writer.u8(proposalKinds.indexOf(kind));
+        writer.bytes(bodies[at]!);
       }
       return writer.done();
     }
@@ -158,6 +176,8 @@ export function encodeMessage(message: WireMessage): Buffer {
       writer.u8(reasons.indexOf(message.reason));
       return writer.done();
     }
+    case 'timeoutNow':
+      return new Writer(message, 0).done();
     case 'readIndex': {
       const writer = new Writer(message, idsBytes(message.ids));
       writer.ids(message.ids);
@@ -170,6 +190,19 @@ export function encodeMessage(message: WireMessage): Buffer {
       return writer.done();
     }
   }
+}
+
+const proposalBody = (proposal: Proposal): Uint8Array =>
+  proposal.kind === 'normal'
+    ? proposal.data
+    : Buffer.from(JSON.stringify({ change: proposal.change, context: proposal.context }));
+
+function proposalFrom(id: number, kind: Proposal['kind'], body: Uint8Array): Proposal {
+  if (kind === 'normal') return { kind, id, data: body };
+  const { change, context } = JSON.parse(Buffer.from(body).toString()) as Record<string, unknown>;
+  const checked = changeFrom(change);
+  if (checked === null || typeof context !== 'string') throw new RangeError('a configuration change without sense');
+  return { kind, id, change: checked, context };
 }
 
 class Reader {
@@ -250,7 +283,8 @@ export function decodeMessage(payload: Buffer, from: MemberId, to: MemberId): Wi
   } catch (error) {
     // By name: a Buffer's own errors may come from another realm.
     const { name, message } = error as Error;
-    if (name === 'RangeError') throw new FrameError(`a message makes no sense: ${message}`, { cause: error });
+    if (name === 'RangeError' || name === 'SyntaxError')
+      throw new FrameError(`a message makes no sense: ${message}`, { cause: error });
     throw error;
   }
 }
@@ -291,15 +325,26 @@ function readBody(
     case 'commit':
       return { ...envelope, type, commit: index() };
     case 'vote':
-      return { ...envelope, type, preVote: reader.flag(), lastIndex: index(), lastTerm: asTerm(reader.u64()) };
+      return {
+        ...envelope,
+        type,
+        preVote: reader.flag(),
+        transfer: reader.flag(),
+        lastIndex: index(),
+        lastTerm: asTerm(reader.u64()),
+      };
     case 'voteResponse':
       return { ...envelope, type, preVote: reader.flag(), granted: reader.flag() };
     case 'propose': {
-      const proposals = Array.from({ length: reader.count(12) }, () => ({ id: reader.u64(), data: reader.bytes() }));
+      const proposals = Array.from({ length: reader.count(13) }, () =>
+        proposalFrom(reader.u64(), reader.one(proposalKinds), reader.bytes()),
+      );
       return { ...envelope, type, proposals };
     }
     case 'proposeResponse':
       return { ...envelope, type, ids: reader.ids(), firstIndex: reader.optional(), reason: reader.one(reasons) };
+    case 'timeoutNow':
+      return { ...envelope, type };
     case 'readIndex':
       return { ...envelope, type, ids: reader.ids() };
     case 'readIndexResponse':

@@ -3,7 +3,9 @@
  * index. Elections, replication and reads are functions over it, each in a file of its own.
  */
 import { isSoleVoter, membersOf } from './configuration.ts';
+import { Configurations } from './configurations.ts';
 import { entrySize, type Log } from './log.ts';
+import { decodeConfiguration } from './membership.ts';
 import { Persists } from './persists.ts';
 import { Progress } from './progress.ts';
 import { Reads } from './reads.ts';
@@ -19,6 +21,7 @@ import {
   type Message,
   type Proposal,
   type RaftCommand,
+  RaftError,
   type RestoredState,
   type Role,
   type SnapshotMeta,
@@ -29,6 +32,13 @@ import {
 type Draft<M> = M extends Message ? Omit<M, 'from' | 'term'> & { readonly term?: Term } : never;
 
 const noData = new Uint8Array(0);
+
+export interface Transfer {
+  readonly to: MemberId;
+  /** The term of the leadership that is handed over. */
+  readonly term: Term;
+  elapsed: number;
+}
 
 export class Core {
   readonly settings: Settings;
@@ -44,8 +54,7 @@ export class Core {
   vote: MemberId | null;
   role: Role = 'follower';
   leader: MemberId | null = null;
-  configuration: Configuration;
-  configurationIndex: Index;
+  readonly configurations: Configurations;
   /** The newest durable snapshot, which lagging followers get. */
   snapshot: SnapshotMeta;
 
@@ -54,7 +63,13 @@ export class Core {
   /** Drawn from [T, 2T) at each reset (GR-09). */
   electionTimeout = 0;
   heartbeatElapsed = 0;
+  /** Ticks of this leadership, by which leases are counted. */
+  leaderTicks = 0;
+  /** Ticks left in which a member that has just started grants no vote: it may have vouched for a lease before (§6.4.1). */
+  silence = 0;
   uncommittedBytes = 0;
+  /** Leadership is being handed over, or was and its outcome is not known yet. */
+  transfer: Transfer | null = null;
 
   commands: RaftCommand[] = [];
   /** Messages that promise something durable. */
@@ -73,9 +88,20 @@ export class Core {
     this.term = term;
     this.vote = vote;
     this.snapshot = restored.snapshot;
-    this.configuration = restored.snapshot.configuration;
-    this.configurationIndex = restored.snapshot.configurationIndex;
+    this.configurations = new Configurations(restored.snapshot);
+    for (const entry of restored.entries) if (entry.index > restored.snapshot.index) this.#heed(entry);
+    this.configurations.commit(log.commit);
+    if (settings.leaseReads && term > 0) this.silence = settings.electionTicks;
     this.resetElectionTimer();
+  }
+
+  /** The one that counts, committed or not. */
+  get configuration(): Configuration {
+    return this.configurations.latest.configuration;
+  }
+
+  get configurationIndex(): Index {
+    return this.configurations.latest.index;
   }
 
   get hardState(): HardState {
@@ -133,6 +159,7 @@ export class Core {
 
   #leaveLeadership(): void {
     this.resetElectionTimer();
+    this.reads.voidLease();
     this.progress.clear();
     this.uncommittedBytes = 0;
     for (const { from, ids } of this.reads.drain()) this.#dropReads(from, ids);
@@ -170,21 +197,57 @@ export class Core {
     this.votes.clear();
     this.electionElapsed = 0;
     this.heartbeatElapsed = 0;
-    for (const id of membersOf(this.configuration)) {
-      if (id === this.id) continue;
-      this.progress.set(id, new Progress(asIndex(this.log.last + 1), this.settings.maxInflightMessages));
-    }
+    this.leaderTicks = 0;
+    this.reads.newTerm();
+    this.#followMembers();
     this.uncommittedBytes = 0;
     this.append('noop', noData);
+  }
+
+  /** A leader replicates to whoever the newest configuration names. */
+  #followMembers(): void {
+    const members = membersOf(this.configuration);
+    for (const id of this.progress.keys()) if (!members.includes(id)) this.progress.delete(id);
+    for (const id of members) {
+      if (id === this.id || this.progress.has(id)) continue;
+      const progress = new Progress(asIndex(this.log.last + 1), this.settings);
+      // Until the next count: a leader must not step down over a voter that it has just added.
+      progress.recentlyActive = this.log.lastTerm === this.term;
+      this.progress.set(id, progress);
+    }
   }
 
   /** A leader's own append. Returns the entry's position. */
   append(kind: EntryKind, data: Uint8Array): Index {
     const index = asIndex(this.log.last + 1);
     const entry: Entry = { term: this.term, index, kind, data };
-    this.log.push(entry);
+    this.push(entry);
     this.uncommittedBytes += entrySize(entry);
     return index;
+  }
+
+  /** Every entry comes into the log here, since configurations count from then on. */
+  push(entry: Entry): void {
+    this.log.push(entry);
+    this.#heed(entry);
+  }
+
+  #heed(entry: Entry): void {
+    if (entry.kind !== 'configuration') return;
+    const decoded = decodeConfiguration(entry.data);
+    if (decoded === null) {
+      throw new RaftError('RAFT_STATE_INVALID', `the configuration in entry ${entry.index} makes no sense`);
+    }
+    this.configurations.append(entry.index, decoded.configuration);
+    if (this.role !== 'leader') return;
+    this.reads.voidLease();
+    this.#followMembers();
+  }
+
+  truncate(index: Index): void {
+    this.persists.truncated(index);
+    this.log.truncate(index);
+    this.configurations.truncate(index);
   }
 
   commitTo(index: Index): void {
@@ -195,5 +258,6 @@ export class Core {
       this.uncommittedBytes = Math.max(0, this.uncommittedBytes - log.sizeBetween(log.commit, commit));
     }
     log.commit = commit;
+    this.configurations.commit(commit);
   }
 }

@@ -8,6 +8,7 @@ type VoteResponse = Extract<Message, { type: 'voteResponse' }>;
 
 export function tickElection(core: Core): void {
   core.electionElapsed++;
+  if (core.silence > 0) core.silence--;
   if (core.electionElapsed >= core.electionTimeout && isVoter(core.configuration, core.id)) campaign(core);
 }
 
@@ -21,18 +22,19 @@ export function campaign(core: Core): void {
   }
 }
 
-function stand(core: Core): void {
+/** `transfer`: at the leader's word (§3.10), so that nobody refuses because a leader is alive. */
+export function stand(core: Core, transfer = false): void {
   core.becomeCandidate();
-  requestVotes(core, false);
+  requestVotes(core, false, transfer);
 }
 
-function requestVotes(core: Core, preVote: boolean): void {
+function requestVotes(core: Core, preVote: boolean, transfer = false): void {
   const term = preVote ? asTerm(core.term + 1) : core.term;
   const { last: lastIndex, lastTerm } = core.log;
   const voters = new Set([...core.configuration.voters, ...core.configuration.votersOutgoing]);
   for (const to of voters) {
     if (to === core.id) continue;
-    const request = { type: 'vote', to, term, preVote, lastIndex, lastTerm } as const;
+    const request = { type: 'vote', to, term, preVote, transfer, lastIndex, lastTerm } as const;
     // A real candidacy promises its log: a vote for entries that a crash then took away would elect a member without them.
     if (preVote) core.send(request);
     else core.sendAfterPersist(request);
@@ -64,6 +66,7 @@ function countVotes(core: Core): void {
  * the term. A leader counts its quorum in the same rhythm.
  */
 export function isInTouchWithLeader(core: Core): boolean {
+  if (core.silence > 0) return true;
   return core.settings.checkQuorum && core.leader !== null && core.electionElapsed < core.settings.electionTicks;
 }
 

@@ -27,11 +27,8 @@ export function onAppend(core: Core, message: Append): void {
   }
   const missing = log.firstMissing(entries);
   if (missing !== undefined) {
-    if (missing.index <= log.last) {
-      core.persists.truncated(missing.index);
-      log.truncate(missing.index);
-    }
-    for (let k = missing.index - prevIndex - 1; k < entries.length; k++) log.push(entries[k]!);
+    if (missing.index <= log.last) core.truncate(missing.index);
+    for (let k = missing.index - prevIndex - 1; k < entries.length; k++) core.push(entries[k]!);
   }
   const matching = asIndex(prevIndex + entries.length);
   core.commitTo(asIndex(Math.min(message.commit, matching)));
@@ -93,8 +90,7 @@ export function onSnapshotReceived(core: Core, message: SnapshotMessage): void {
   core.persists.truncated(asIndex(1));
   core.log.reset(meta);
   core.snapshot = meta;
-  core.configuration = meta.configuration;
-  core.configurationIndex = meta.configurationIndex;
+  core.configurations.reset(meta);
   core.emit({ type: 'installSnapshot', id: core.persists.issue(core.term, meta.index), meta });
   acknowledge(core, meta.index);
 }

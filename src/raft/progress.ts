@@ -7,14 +7,19 @@
  */
 import { asIndex, type Index } from './types.ts';
 
-/** The last index of each unanswered append message, oldest first, in a ring. */
+/** The last index and the size of each unanswered append message, oldest first, in a ring. */
 class Window {
   readonly #ends: Float64Array;
+  readonly #sizes: Float64Array;
+  readonly #maxBytes: number;
   #head = 0;
   #size = 0;
+  #bytes = 0;
 
-  constructor(capacity: number) {
-    this.#ends = new Float64Array(capacity);
+  constructor({ maxInflightMessages, maxInflightBytes }: WindowLimits) {
+    this.#ends = new Float64Array(maxInflightMessages);
+    this.#sizes = new Float64Array(maxInflightMessages);
+    this.#maxBytes = maxInflightBytes;
   }
 
   get size(): number {
@@ -22,16 +27,20 @@ class Window {
   }
 
   get full(): boolean {
-    return this.#size === this.#ends.length;
+    return this.#size === this.#ends.length || this.#bytes >= this.#maxBytes;
   }
 
-  add(lastIndex: Index): void {
-    this.#ends[(this.#head + this.#size) % this.#ends.length] = lastIndex;
+  add(lastIndex: Index, bytes: number): void {
+    const at = (this.#head + this.#size) % this.#ends.length;
+    this.#ends[at] = lastIndex;
+    this.#sizes[at] = bytes;
     this.#size++;
+    this.#bytes += bytes;
   }
 
   releaseThrough(index: Index): void {
     while (this.#size > 0 && this.#ends[this.#head]! <= index) {
+      this.#bytes -= this.#sizes[this.#head]!;
       this.#head = (this.#head + 1) % this.#ends.length;
       this.#size--;
     }
@@ -39,7 +48,13 @@ class Window {
 
   clear(): void {
     this.#size = 0;
+    this.#bytes = 0;
   }
+}
+
+export interface WindowLimits {
+  readonly maxInflightMessages: number;
+  readonly maxInflightBytes: number;
 }
 
 export class Progress {
@@ -57,9 +72,9 @@ export class Progress {
   nudge = false;
   readonly window: Window;
 
-  constructor(next: Index, maxInflight: number) {
+  constructor(next: Index, limits: WindowLimits) {
     this.next = next;
-    this.window = new Window(maxInflight);
+    this.window = new Window(limits);
   }
 
   becomeProbe(): void {

@@ -11,9 +11,11 @@ import { entrySize } from './log.ts';
 import * as replication from './replication.ts';
 import * as serving from './serving.ts';
 import { restore, settingsOf } from './settings.ts';
+import * as transfer from './transfer.ts';
 import {
   asIndex,
   asTerm,
+  type Configuration,
   type HardState,
   type Index,
   type MemberId,
@@ -37,6 +39,7 @@ export class Raft {
   #hardState: HardState;
   /** As last told to the driver. */
   #told: { role: Role; term: Term; leader: MemberId | null };
+  #toldConfiguration: Configuration;
   /** Handed out for apply and not reported yet, oldest first. */
   #applying: { last: Index; bytes: number }[] = [];
   #applyingBytes = 0;
@@ -48,6 +51,7 @@ export class Raft {
     this.#core = new Core(settings, restored, log, term, vote);
     this.#hardState = restored.hardState;
     this.#told = { role: 'follower', term, leader: null };
+    this.#toldConfiguration = this.#core.configuration;
     // GR-12: nobody else could object.
     if (this.#core.alone) election.campaign(this.#core);
   }
@@ -74,6 +78,7 @@ export class Raft {
 
   status(): RaftStatus {
     const { id, role, term, leader, log, snapshot, configuration, configurationIndex, progress } = this.#core;
+    const { committed } = this.#core.configurations;
     return {
       id,
       role,
@@ -87,6 +92,9 @@ export class Raft {
       snapshotIndex: snapshot.index,
       configuration,
       configurationIndex,
+      committedConfiguration: committed.configuration,
+      committedConfigurationIndex: committed.index,
+      transferTo: this.#core.transfer?.to ?? null,
       progress: [...progress].map(([member, { state, match, next, window, recentlyActive }]) => ({
         member,
         state,
@@ -103,7 +111,8 @@ export class Raft {
    * Throws `RAFT_SNAPSHOT_REFUSED` when there is nothing to snapshot (HR-18) or a configuration is not applied yet (HR-20).
    */
   snapshotMeta(applied: Index): SnapshotMeta {
-    const { log, configuration, configurationIndex } = this.#core;
+    const { log, configurations } = this.#core;
+    const { configuration, index: configurationIndex } = configurations.committed;
     if (applied === 0) throw new RaftError('RAFT_SNAPSHOT_REFUSED', 'nothing new to snapshot: nothing was applied yet');
     if (applied < configurationIndex) {
       throw new RaftError(
@@ -123,6 +132,7 @@ export class Raft {
     const core = this.#core;
     switch (event.type) {
       case 'tick':
+        transfer.tickTransfer(core);
         if (core.role === 'leader') replication.tickLeader(core);
         else election.tickElection(core);
         return;
@@ -130,7 +140,16 @@ export class Raft {
         this.#receive(event.message);
         return;
       case 'propose':
-        serving.propose(core, event.id, event.data);
+        serving.propose(core, { kind: 'normal', id: event.id, data: event.data });
+        return;
+      case 'change':
+        serving.propose(core, { kind: 'change', id: event.id, change: event.change, context: event.context });
+        return;
+      case 'transferLeadership':
+        transfer.transferLeadership(core, event.to);
+        return;
+      case 'timeLost':
+        core.reads.voidLease();
         return;
       case 'readIndex':
         serving.readIndex(core, event.id);
@@ -171,8 +190,11 @@ export class Raft {
     serving.flushAccepted(core);
     if (core.role === 'leader') {
       serving.startReadRound(core);
+      serving.leaveJoint(core);
       replication.replicate(core);
+      transfer.stepDownWhenRemoved(core);
     }
+    transfer.settleTransfer(core);
     following.flushAcknowledgement(core);
     this.#persist();
     this.#apply();
@@ -183,6 +205,11 @@ export class Raft {
     if (told.role !== role || told.term !== term || told.leader !== leader) {
       this.#told = { role, term, leader };
       commands.unshift({ type: 'roleChanged', role, term, leader });
+    }
+    const { configuration, configurationIndex } = core;
+    if (this.#toldConfiguration !== configuration) {
+      this.#toldConfiguration = configuration;
+      commands.unshift({ type: 'configurationChanged', configuration, configurationIndex });
     }
     return commands;
   }
@@ -213,11 +240,17 @@ export class Raft {
         if (this.#heed(message)) core.commitTo(message.commit);
         return;
       case 'appendResponse':
-        if (!stale) replication.onAppendResponse(core, message);
+        if (stale) return;
+        replication.onAppendResponse(core, message);
+        transfer.urge(core, message.from);
+        return;
+      case 'timeoutNow':
+        transfer.onTimeoutNow(core, message);
         return;
       case 'heartbeatResponse':
         if (stale) return;
         replication.onHeartbeatResponse(core, message.from);
+        transfer.urge(core, message.from);
         serving.onReadRoundAnswer(core, message.from, message.round);
         return;
       case 'propose':
@@ -240,7 +273,7 @@ export class Raft {
     const core = this.#core;
     switch (message.type) {
       case 'vote':
-        if (election.isInTouchWithLeader(core)) return false;
+        if (!message.transfer && election.isInTouchWithLeader(core)) return false;
         if (!message.preVote) core.becomeFollower(message.term, null);
         return true;
       case 'voteResponse':

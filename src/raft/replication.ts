@@ -1,6 +1,7 @@
 /** A leader's side of replication: what to send to whom, what an answer means, when something is committed. */
 import { quorumIndex, voteResult } from './configuration.ts';
 import type { Core } from './core.ts';
+import { entrySize } from './log.ts';
 import type { Progress } from './progress.ts';
 import { asIndex, type Entry, type Index, type MemberId, type Message } from './types.ts';
 
@@ -9,6 +10,7 @@ type AppendResponse = Extract<Message, { type: 'appendResponse' }>;
 export function tickLeader(core: Core): void {
   core.heartbeatElapsed++;
   core.electionElapsed++;
+  core.leaderTicks++;
   if (core.electionElapsed >= core.settings.electionTicks) {
     core.electionElapsed = 0;
     if (!keepsQuorum(core)) return;
@@ -88,7 +90,10 @@ function sendAppend(core: Core, to: MemberId, progress: Progress, withEntries: b
   if (progress.state === 'replicate') {
     if (entries.length > 0) {
       progress.next = asIndex(end + 1);
-      progress.window.add(end);
+      progress.window.add(
+        end,
+        entries.reduce((sum, entry) => sum + entrySize(entry), 0),
+      );
     }
     progress.commitSent = asIndex(Math.max(progress.commitSent, Math.min(commit, end)));
   }

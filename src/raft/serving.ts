@@ -1,27 +1,97 @@
 /** Proposals and reads of clients, taken on any member and settled by the leader. */
 import { voteResult } from './configuration.ts';
 import type { Core } from './core.ts';
+import { changed, encodeConfiguration, equalConfigurations, isJoint } from './membership.ts';
 import type { ReadRequest } from './reads.ts';
 import { broadcastHeartbeat } from './replication.ts';
-import { asIndex, type DropReason, type Index, type MemberId, type Message, type Proposal } from './types.ts';
+import {
+  asIndex,
+  type Configuration,
+  type ConfigurationChange,
+  type DropReason,
+  type Index,
+  type MemberId,
+  type Message,
+  type Proposal,
+} from './types.ts';
 
 type Propose = Extract<Message, { type: 'propose' }>;
 type ProposeResponse = Extract<Message, { type: 'proposeResponse' }>;
 type ReadIndexResponse = Extract<Message, { type: 'readIndexResponse' }>;
+
+/** How far a learner may be behind when it becomes a voter: etcd's nine tenths of the log, and never more than this. */
+const maxLearnerLag = 1000;
 
 /** A leader's bound of uncommitted bytes; one proposal always fits, or it could never be taken. */
 function hasRoom(core: Core, data: Uint8Array): boolean {
   return core.uncommittedBytes === 0 || core.uncommittedBytes + data.length <= core.settings.maxUncommittedBytes;
 }
 
-export function propose(core: Core, id: number, data: Uint8Array): void {
+/** Why a leader does not take this proposal now, or null. */
+function refusal(core: Core, proposal: Proposal): DropReason | null {
+  if (core.transfer !== null) return 'transferring';
+  switch (proposal.kind) {
+    case 'normal':
+      return hasRoom(core, proposal.data) ? null : 'tooManyUncommitted';
+    case 'change':
+      return changeRefusal(core, proposal.change);
+  }
+}
+
+/**
+ * One change at a time (§4.1), and none before this leader has committed in its own term: two leaders that each take a single
+ * change from an older one could otherwise have quorums apart (Ongaro, raft-dev 2015).
+ */
+function changeRefusal(core: Core, change: ConfigurationChange): DropReason | null {
+  const { committed, latest } = core.configurations;
+  if (!core.committedInTerm) return 'termNotCommitted';
+  if (committed !== latest) return 'changePending';
+  let after: Configuration;
+  try {
+    after = changed(latest.configuration, change);
+  } catch {
+    return 'changeInvalid';
+  }
+  if (equalConfigurations(after, latest.configuration)) return 'changeInvalid';
+  const promoted = after.voters.filter((id) => latest.configuration.learners.includes(id));
+  return promoted.every((id) => hasCaughtUp(core, id)) ? null : 'learnerBehind';
+}
+
+function hasCaughtUp(core: Core, member: MemberId): boolean {
+  const progress = core.progress.get(member);
+  if (progress?.state !== 'replicate') return false;
+  const behind = core.log.last - progress.match;
+  return behind <= maxLearnerLag && progress.match >= 0.9 * core.log.last;
+}
+
+function take(core: Core, proposal: Proposal): Index {
+  switch (proposal.kind) {
+    case 'normal':
+      return core.append('normal', proposal.data);
+    case 'change': {
+      const after = changed(core.configuration, proposal.change);
+      return core.append('configuration', encodeConfiguration(after, proposal.context));
+    }
+  }
+}
+
+/** §4.3: once the joint configuration is committed, whoever leads leaves it. */
+export function leaveJoint(core: Core): void {
+  const { committed, latest } = core.configurations;
+  if (core.role !== 'leader' || !core.committedInTerm || committed !== latest) return;
+  if (!isJoint(latest.configuration) || !latest.configuration.autoLeave) return;
+  core.append('configuration', encodeConfiguration(changed(latest.configuration, { type: 'leaveJoint' }), ''));
+}
+
+export function propose(core: Core, proposal: Proposal): void {
   if (core.role === 'leader') {
-    if (hasRoom(core, data)) accept(core, id, core.append('normal', data));
-    else drop(core, [id], 'tooManyUncommitted');
+    const reason = refusal(core, proposal);
+    if (reason === null) accept(core, proposal.id, take(core, proposal));
+    else drop(core, [proposal.id], reason);
   } else if (core.leader !== null) {
-    core.forwardProposals.push({ id, data });
+    core.forwardProposals.push(proposal);
   } else {
-    drop(core, [id], 'noLeader');
+    drop(core, [proposal.id], 'noLeader');
   }
 }
 
@@ -52,7 +122,7 @@ export function flushForwards(core: Core): void {
   core.forwardProposals = [];
   core.forwardReads = [];
   if (proposals.length > 0) {
-    if (core.role === 'leader') for (const { id, data } of proposals) propose(core, id, data);
+    if (core.role === 'leader') for (const proposal of proposals) propose(core, proposal);
     else if (to === null)
       drop(
         core,
@@ -70,11 +140,14 @@ export function flushForwards(core: Core): void {
   }
 }
 
+const proposalSize = (proposal: Proposal): number =>
+  proposal.kind === 'normal' ? proposal.data.length : proposal.context.length;
+
 function* parts(proposals: readonly Proposal[], maxBytes: number): Generator<readonly Proposal[]> {
   let start = 0;
   let bytes = 0;
   for (let at = 0; at < proposals.length; at++) {
-    const { length } = proposals[at]!.data;
+    const length = proposalSize(proposals[at]!);
     if (at > start && bytes + length > maxBytes) {
       yield proposals.slice(start, at);
       start = at;
@@ -93,20 +166,20 @@ export function onPropose(core: Core, { from: to, proposals }: Propose): void {
     return;
   }
   const taken: number[] = [];
-  const refused: number[] = [];
+  const refused = new Map<DropReason, number[]>();
   const firstIndex = asIndex(core.log.last + 1);
-  for (const { id, data } of proposals) {
-    if (refused.length === 0 && hasRoom(core, data)) {
-      core.append('normal', data);
-      taken.push(id);
+  for (const proposal of proposals) {
+    // Nothing overtakes what found no room.
+    const reason = refused.has('tooManyUncommitted') ? 'tooManyUncommitted' : refusal(core, proposal);
+    if (reason === null) {
+      take(core, proposal);
+      taken.push(proposal.id);
     } else {
-      refused.push(id);
+      refused.set(reason, [...(refused.get(reason) ?? []), proposal.id]);
     }
   }
   if (taken.length > 0) core.send({ type: 'proposeResponse', to, ids: taken, firstIndex, reason: null });
-  if (refused.length > 0) {
-    core.send({ type: 'proposeResponse', to, ids: refused, firstIndex: null, reason: 'tooManyUncommitted' });
-  }
+  for (const [reason, ids] of refused) core.send({ type: 'proposeResponse', to, ids, firstIndex: null, reason });
 }
 
 /** True in any term: it says what happened in the sender's. */
@@ -133,7 +206,10 @@ export function onReadIndexResponse(core: Core, { ids, index }: ReadIndexRespons
 /** Reads wait until this leader knows what is committed, and share one round (§6.4). */
 export function startReadRound(core: Core): void {
   if (core.role !== 'leader' || !core.committedInTerm) return;
-  if (core.reads.start(core.log.commit, core.id) === null) return;
+  if (core.settings.leaseReads) {
+    for (const request of core.reads.takeLeased(core.leaderTicks)) answerRead(core, request, core.log.commit);
+  }
+  if (core.reads.start(core.log.commit, core.id, core.leaderTicks) === null) return;
   if (!finishReadRound(core)) broadcastHeartbeat(core);
 }
 
@@ -147,8 +223,8 @@ export function onReadRoundAnswer(core: Core, from: MemberId, round: number): vo
 function finishReadRound(core: Core): boolean {
   const round = core.reads.active!;
   if (voteResult(core.configuration, (id) => (round.answered.has(id) ? true : undefined)) !== 'won') return false;
-  core.reads.active = null;
-  for (const request of round.requests) answerRead(core, request, round.index);
+  const { index } = round;
+  for (const request of core.reads.finish(core.settings.electionTicks)) answerRead(core, request, index);
   return true;
 }
 

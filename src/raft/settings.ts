@@ -13,11 +13,13 @@ export function settingsOf(config: RaftConfig): Settings {
     heartbeatTicks: 1,
     maxMessageBytes: mebibyte,
     maxInflightMessages: 256,
+    maxInflightBytes: 16 * mebibyte,
     maxUncommittedBytes: 64 * mebibyte,
     maxApplyingBytes: 16 * mebibyte,
     trailingLogs: defaultTrailingLogs,
     preVote: true,
     checkQuorum: true,
+    leaseReads: false,
     ...config,
   };
   const { electionTicks, heartbeatTicks, maxMessageBytes, maxInflightMessages } = settings;
@@ -27,6 +29,7 @@ export function settingsOf(config: RaftConfig): Settings {
     heartbeatTicks,
     maxMessageBytes,
     maxInflightMessages,
+    maxInflightBytes: settings.maxInflightBytes,
     maxUncommittedBytes: settings.maxUncommittedBytes,
     maxApplyingBytes: settings.maxApplyingBytes,
   })) {
@@ -38,6 +41,7 @@ export function settingsOf(config: RaftConfig): Settings {
   if (heartbeatTicks >= electionTicks) {
     throw invalid(`heartbeatTicks (${heartbeatTicks}) must be less than electionTicks (${electionTicks})`);
   }
+  if (settings.leaseReads && !settings.checkQuorum) throw invalid('leaseReads needs checkQuorum');
   if (settings.id === '') throw invalid('id must not be empty');
   return settings;
 }

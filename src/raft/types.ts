@@ -30,7 +30,8 @@
  *
  * **At once**, in the order given: `send` (without waiting for any disk work; loss is allowed, a second delivery is allowed
  * for everything but `propose`; keep the order per peer where the transport allows), `sendSnapshot`, `receiveSnapshot`,
- * `refuseSnapshot`, `proposalsAccepted`, `proposalsDropped`, `readReady`, `readDropped`, `roleChanged`, `ignored`.
+ * `refuseSnapshot`, `proposalsAccepted`, `proposalsDropped`, `readReady`, `readDropped`, `roleChanged`, `transferEnded`,
+ * `configurationChanged`, `ignored`.
  *
  * What may leave before it is durable: append, heartbeat and commit messages of a leader (it counts itself only after its own
  * `persisted`), heartbeat responses, rejections, pre-votes, forwarded proposals and reads. Vote requests, granted votes and
@@ -44,6 +45,17 @@
  * that index, the proposal is lost for good (a retry is safe); when a snapshot is installed over that index, or nothing comes
  * before the caller's deadline, the outcome is unknown. A forwarded proposal whose answer is lost stays without outcome: the
  * driver's deadline decides, as unknown. On `proposalsDropped{reason: 'noLeader'}` wait for a `roleChanged` with a leader.
+ *
+ * Membership
+ * ----------
+ * `change{id, change, context}` is proposed as everything else and has the same outcomes; the entry, of kind `configuration`,
+ * holds the whole configuration that results and the context (`decodeConfiguration` in membership.ts). A configuration counts
+ * from the moment its entry is in the log, committed or not (§4.1); `configurationChanged` tells the driver whom to be
+ * connected with. A leader takes one change at a time, and none before it has committed an entry of its own term.
+ * A leader that is not in the configuration any more leads without counting itself until that is committed; then it asks the
+ * voter that is furthest along to stand, and steps down. Members that are no voters never stand, but answer votes: they may
+ * have been promoted by an entry that they have not seen.
+ * A new member starts with `initialState` of the configuration that the cluster was made with, which it is no part of.
  *
  * Reads
  * -----
@@ -90,7 +102,7 @@ export const asIndex = (value: number): Index => value as Index;
 export const asTerm = (value: number): Term => value as Term;
 export const asMemberId = (value: string): MemberId => value as MemberId;
 
-/** `noop` opens a leader's term and carries no data; `configuration` is a membership change. */
+/** `noop` opens a leader's term and carries no data; `configuration` holds a whole configuration (membership.ts). */
 export type EntryKind = 'normal' | 'noop' | 'configuration';
 
 export interface Entry {
@@ -116,6 +128,23 @@ export interface Configuration {
   readonly learnersNext: readonly MemberId[];
   readonly autoLeave: boolean;
 }
+
+/** What a member is to be: `learner` gets the log and counts for nothing, `none` is no member. */
+export type Suffrage = 'voter' | 'learner' | 'none';
+
+export interface MemberChange {
+  readonly member: MemberId;
+  readonly suffrage: Suffrage;
+}
+
+/**
+ * `single`: one member's suffrage, thesis §4.1. `joint`: any number at once by way of a joint configuration (§4.3), left by
+ * the leader itself once that is committed (`autoLeave`) or by a `leaveJoint`.
+ */
+export type ConfigurationChange =
+  | { readonly type: 'single'; readonly member: MemberId; readonly suffrage: Suffrage }
+  | { readonly type: 'joint'; readonly changes: readonly MemberChange[]; readonly autoLeave: boolean }
+  | { readonly type: 'leaveJoint' };
 
 /** What a snapshot stands for: the state after `index`, whose entry had `term`. */
 export interface SnapshotMeta {
@@ -146,6 +175,8 @@ export interface RaftConfig {
   readonly maxMessageBytes?: number;
   /** Append messages to one follower that may be unanswered. Default 256. */
   readonly maxInflightMessages?: number;
+  /** Bytes of entries (data and 32 each) in them; one message always goes. Default 16 MiB. */
+  readonly maxInflightBytes?: number;
   /** Bytes of entries (data and 32 each) that a leader holds uncommitted before it drops new ones. Default 64 MiB. */
   readonly maxUncommittedBytes?: number;
   /** Bytes handed out for apply and not yet reported applied. Default 16 MiB. */
@@ -156,6 +187,11 @@ export interface RaftConfig {
   readonly preVote?: boolean;
   /** A leader without a quorum's answers for T ticks steps down, and members in touch with a leader refuse votes. Default true. */
   readonly checkQuorum?: boolean;
+  /**
+   * Answer reads without a round while a quorum's last answers are fresh enough (§6.4.1). Saves a round trip and trusts that
+   * no member's clock runs faster than another's by more than a tick in T. Needs `checkQuorum`. Default false.
+   */
+  readonly leaseReads?: boolean;
 }
 
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader';
@@ -167,15 +203,22 @@ interface Envelope {
   readonly term: Term;
 }
 
-export interface Proposal {
-  readonly id: number;
-  readonly data: Uint8Array;
-}
+/** `context` travels in the entry and means nothing to the core. */
+export type Proposal =
+  | { readonly kind: 'normal'; readonly id: number; readonly data: Uint8Array }
+  | {
+      readonly kind: 'change';
+      readonly id: number;
+      readonly change: ConfigurationChange;
+      readonly context: string;
+    };
 
 export type Message =
   | (Envelope & {
       readonly type: 'vote';
       readonly preVote: boolean;
+      /** The leader asked for this election (§3.10): answer although a leader is alive. */
+      readonly transfer: boolean;
       readonly lastIndex: Index;
       readonly lastTerm: Term;
     })
@@ -201,6 +244,8 @@ export type Message =
   | (Envelope & { readonly type: 'heartbeatResponse'; readonly round: number })
   /** The commit index moved and there was no append to carry it. Never answered. */
   | (Envelope & { readonly type: 'commit'; readonly commit: Index })
+  /** §3.10: the receiver is to stand for election at once, in place of the sender. */
+  | (Envelope & { readonly type: 'timeoutNow' })
   /** Header of a snapshot stream; travels only by `sendSnapshot`/`snapshotOffered`, never by `send`/`receive`. */
   | SnapshotMessage
   /** A follower's proposals, for the leader. Must not be delivered twice. */
@@ -221,15 +266,45 @@ export type SnapshotMessage = Envelope & { readonly type: 'snapshot'; readonly m
 /**
  * `noLeader`: no leader is known here. `notLeader`: it was forwarded to a member that no longer leads.
  * `tooManyUncommitted`: the leader's bound of uncommitted bytes is reached; retry later.
+ * `transferring`: leadership is being handed over; retry when there is another leader, or when the attempt has ended.
+ *
+ * Of configuration changes only: `termNotCommitted`: the leader has not committed an entry of its own term yet, retry soon.
+ * `changePending`: the last change is not committed yet. `changeInvalid`: it changes nothing, leaves no voter, or does not fit
+ * the configuration as it is (joint or not). `learnerBehind`: the learner to become a voter has not caught up.
  */
-export type DropReason = 'noLeader' | 'notLeader' | 'tooManyUncommitted';
+export type DropReason =
+  | 'noLeader'
+  | 'notLeader'
+  | 'tooManyUncommitted'
+  | 'transferring'
+  | 'termNotCommitted'
+  | 'changePending'
+  | 'changeInvalid'
+  | 'learnerBehind';
+
+/**
+ * `notLeader`, `notVoter` (or not a member), `busy` (another transfer is under way): nothing was begun.
+ * `timedOut`: not within an election timeout; this member leads on. `deposed`: this member lost leadership to a third one or
+ * to nobody yet.
+ */
+export type TransferFailure = 'notLeader' | 'notVoter' | 'busy' | 'timedOut' | 'deposed';
 
 export type RaftEvent =
   /** One unit of time has passed. After a stall of the process step only as many ticks as the driver wants to count. */
   | { readonly type: 'tick' }
   | { readonly type: 'receive'; readonly message: Exclude<Message, SnapshotMessage> }
   | { readonly type: 'propose'; readonly id: number; readonly data: Uint8Array }
+  | {
+      readonly type: 'change';
+      readonly id: number;
+      readonly change: ConfigurationChange;
+      readonly context: string;
+    }
   | { readonly type: 'readIndex'; readonly id: number }
+  /** Hand leadership to this voter (§3.10). Answered by `transferEnded`. */
+  | { readonly type: 'transferLeadership'; readonly to: MemberId }
+  /** More time has passed than was ticked, say in a stopped process: what was believed for a while (a lease) is void. */
+  | { readonly type: 'timeLost' }
   /** Start an election now. No effect on a member that knows a leader, whose candidacy is under way, or that may not vote. */
   | { readonly type: 'campaign' }
   /** The `persist` or `installSnapshot` of this id, and all before it, are durable. */
@@ -270,6 +345,14 @@ export type RaftCommand =
   | { readonly type: 'proposalsDropped'; readonly ids: readonly number[]; readonly reason: DropReason }
   | { readonly type: 'readReady'; readonly ids: readonly number[]; readonly index: Index }
   | { readonly type: 'readDropped'; readonly ids: readonly number[] }
+  /** `failure` null: this member heard of `to` as the leader of a later term. */
+  | { readonly type: 'transferEnded'; readonly to: MemberId; readonly failure: TransferFailure | null }
+  /** Effective at once, before it is committed, and taken back when its entry is truncated. */
+  | {
+      readonly type: 'configurationChanged';
+      readonly configuration: Configuration;
+      readonly configurationIndex: Index;
+    }
   /** Any of the three changed since the last `take`. */
   | { readonly type: 'roleChanged'; readonly role: Role; readonly term: Term; readonly leader: MemberId | null }
   /** A message that no correct peer sends was ignored: count it, log it once per peer and reason. */
@@ -290,6 +373,11 @@ export interface RaftStatus {
   readonly snapshotIndex: Index;
   readonly configuration: Configuration;
   readonly configurationIndex: Index;
+  /** The newest configuration whose entry is committed; the one above may be newer (HR-19). */
+  readonly committedConfiguration: Configuration;
+  readonly committedConfigurationIndex: Index;
+  /** Who is about to take over leadership. */
+  readonly transferTo: MemberId | null;
   /** On a leader: each other member as the leader sees it. */
   readonly progress: readonly ProgressStatus[];
 }
@@ -307,11 +395,13 @@ export type RaftErrorCode =
   | 'RAFT_CONFIG_INVALID'
   | 'RAFT_STATE_INVALID'
   | 'RAFT_DRIVER_ORDER'
-  | 'RAFT_SNAPSHOT_REFUSED';
+  | 'RAFT_SNAPSHOT_REFUSED'
+  | 'RAFT_CHANGE_INVALID';
 
 /**
  * `RAFT_CONFIG_INVALID` and `RAFT_STATE_INVALID` come from the constructor, `RAFT_DRIVER_ORDER` from a `step` that breaks the
- * protocol above (fatal: a bug of the driver), `RAFT_SNAPSHOT_REFUSED` from `snapshotMeta` (HR-20; try again later).
+ * protocol above (fatal: a bug of the driver), `RAFT_SNAPSHOT_REFUSED` from `snapshotMeta` (HR-20; try again later),
+ * `RAFT_CHANGE_INVALID` from the arithmetic of membership.ts.
  */
 export class RaftError extends Error {
   readonly code: RaftErrorCode;

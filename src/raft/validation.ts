@@ -2,6 +2,7 @@
  * What no correct peer sends. A member ignores it and says so (`ignored`), since nothing from outside may crash or bend it.
  * Bounds of frames and types of fields are the transport's; here it is sense.
  */
+import { configurationFrom, decodeConfiguration } from './membership.ts';
 import type { Entry, MemberId, Message } from './types.ts';
 
 /** Keeps `term + 1` an exact number for ever, whatever somebody claims. */
@@ -33,12 +34,14 @@ export function nonsense(self: MemberId, message: Message): string | null {
     case 'snapshot':
       if (!isPosition(message.meta.index) || message.meta.index === 0) return 'impossible position';
       if (!isTerm(message.meta.term) || message.meta.term > message.term) return 'impossible term';
-      return message.meta.configuration.voters.length > 0 ? null : 'snapshot without voters';
+      if (configurationFrom(message.meta.configuration) === null) return 'a configuration without sense';
+      return null;
     case 'proposeResponse':
       return message.firstIndex === null || isPosition(message.firstIndex) ? null : 'impossible position';
     case 'readIndexResponse':
       return message.index === null || isPosition(message.index) ? null : 'impossible position';
     case 'voteResponse':
+    case 'timeoutNow':
     case 'heartbeatResponse':
     case 'propose':
     case 'readIndex':
@@ -54,6 +57,8 @@ function nonsenseEntries(prevIndex: number, prevTerm: number, term: number, entr
     if (entry.index !== index) return 'entries with a gap';
     if (!(entry.term >= lowest && entry.term <= term)) return 'entries with impossible terms';
     lowest = entry.term;
+    if (entry.kind === 'configuration' && decodeConfiguration(entry.data) === null)
+      return 'a configuration without sense';
   }
   return null;
 }

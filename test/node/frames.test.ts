@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { decodeMessage, encodeMessage, type WireMessage } from '../../src/node/codec.ts';
 import { FrameError, FrameReader, frameHeaderBytes, frameOf, maxFrameBytes } from '../../src/node/frames.ts';
-import { asIndex, asMemberId, asTerm } from '../../src/raft/types.ts';
+import { asIndex, asMemberId, asTerm, type ConfigurationChange, type Proposal } from '../../src/raft/types.ts';
 
 const seeded = { seed: 20261122, numRuns: 300 };
 const from = asMemberId('a1');
@@ -65,6 +65,22 @@ const data = fc.uint8Array({ maxLength: 40 });
 const position = fc.option(fc.integer({ min: 1 }).map(asIndex), { nil: null });
 const envelope = { from: fc.constant(from), to: fc.constant(to), term };
 
+const member = fc.constantFrom('1', '8e9e05c52164694d').map(asMemberId);
+const suffrage = fc.constantFrom('voter' as const, 'learner' as const, 'none' as const);
+const change: fc.Arbitrary<ConfigurationChange> = fc.oneof(
+  fc.record({ type: fc.constant('single' as const), member, suffrage }),
+  fc.record({
+    type: fc.constant('joint' as const),
+    changes: fc.array(fc.record({ member, suffrage }), { maxLength: 3 }),
+    autoLeave: fc.boolean(),
+  }),
+  fc.constant({ type: 'leaveJoint' as const }),
+);
+const proposal: fc.Arbitrary<Proposal> = fc.oneof(
+  fc.record({ kind: fc.constant('normal' as const), id: u53, data }),
+  fc.record({ kind: fc.constant('change' as const), id: u53, change, context: fc.string() }),
+);
+
 const append = fc
   .record({
     ...envelope,
@@ -99,6 +115,7 @@ const message: fc.Arbitrary<WireMessage> = fc.oneof(
     ...envelope,
     type: fc.constant('vote' as const),
     preVote: fc.boolean(),
+    transfer: fc.boolean(),
     lastIndex: index,
     lastTerm: term,
   }),
@@ -106,15 +123,16 @@ const message: fc.Arbitrary<WireMessage> = fc.oneof(
   fc.record({
     ...envelope,
     type: fc.constant('propose' as const),
-    proposals: fc.array(fc.record({ id: u53, data }), { maxLength: 4 }),
+    proposals: fc.array(proposal, { maxLength: 4 }),
   }),
   fc.record({
     ...envelope,
     type: fc.constant('proposeResponse' as const),
     ids,
     firstIndex: position,
-    reason: fc.constantFrom(null, 'noLeader' as const, 'notLeader' as const, 'tooManyUncommitted' as const),
+    reason: fc.constantFrom(null, 'noLeader' as const, 'notLeader' as const, 'changePending' as const),
   }),
+  fc.record({ ...envelope, type: fc.constant('timeoutNow' as const) }),
   fc.record({ ...envelope, type: fc.constant('readIndex' as const), ids }),
   fc.record({ ...envelope, type: fc.constant('readIndexResponse' as const), ids, index: position }),
 );

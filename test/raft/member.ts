@@ -136,6 +136,8 @@ export class Member {
       case 'proposalsDropped':
       case 'readReady':
       case 'readDropped':
+      case 'transferEnded':
+      case 'configurationChanged':
       case 'roleChanged':
       case 'ignored':
         return;

@@ -4,7 +4,7 @@ import { asIndex } from '../../src/raft/types.ts';
 
 const at = asIndex;
 const probing = (next: number, match = 0): Progress => {
-  const progress = new Progress(at(next), 2);
+  const progress = new Progress(at(next), { maxInflightMessages: 2, maxInflightBytes: 100 });
   progress.match = at(match);
   return progress;
 };
@@ -59,11 +59,11 @@ describe('progress', () => {
   test('RA-25 the window frees everything up to an acknowledged message', () => {
     const progress = probing(1);
     progress.accepted(at(1));
-    for (const end of [2, 3]) progress.window.add(at(end));
+    for (const end of [2, 3]) progress.window.add(at(end), 10);
     expect(progress.window.full).toBe(true);
     progress.accepted(at(2));
     expect(progress.window.size).toBe(1);
-    progress.window.add(at(4));
+    progress.window.add(at(4), 10);
     progress.accepted(at(9));
     expect(progress.window.size).toBe(0);
   });

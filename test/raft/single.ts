@@ -57,6 +57,7 @@ export const vote = (term: number, lastIndex: number, lastTerm: number, preVote 
   lastIndex: asIndex(lastIndex),
   lastTerm: asTerm(lastTerm),
   preVote,
+  transfer: false,
 });
 
 export function receive(raft: Raft, ...messages: Received[]): RaftCommand[] {

@@ -2,9 +2,13 @@
  * The small cluster that stories run on, and their format: comments that say why the story exists, then blocks of a command,
  * `----`, and the exact outcome up to an empty line.
  *
- *   nodes 1 2 3 [key=value ...]      a new cluster; keys are numbers or booleans of RaftConfig. Election timeouts are
+ *   nodes 1 2 3 [learners=4,5] [key=value ...]  a new cluster; keys are numbers or booleans of RaftConfig. Election timeouts are
  *                                    10 ticks for the first member and evenly more, below 20, for the others
+ *   join N                           a new member, which knows how the cluster began and is no part of it
  *   campaign|tick N [times]          events of member N
+ *   change N voter|learner|none M    a single change of membership, proposed at N
+ *   joint N voter:4 none:1 [explicit] / leave N
+ *   transfer N M / timelost N
  *   propose N text                   a proposal; ids count up from 1
  *   read N
  *   deliver N [from=M] [count=K] [type=T]  what is under way to N, as one batch
@@ -17,12 +21,21 @@
  *   snapshot N
  *   stream M N [lost]                the snapshot under way from M to N: stored and installed, or lost
  *   unreachable N M
- *   log N / status [N] / network / state [N]
+ *   log N / status [N] / members [N] / network / state [N]
  */
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
-import { asMemberId, type Message, type RaftCommand, type SnapshotMessage } from '../../src/raft/types.ts';
+import {
+  asMemberId,
+  type ConfigurationChange,
+  type MemberChange,
+  type MemberId,
+  type Message,
+  type RaftCommand,
+  type SnapshotMessage,
+  type Suffrage,
+} from '../../src/raft/types.ts';
 import { bytes, Member, type StoredSnapshot } from './member.ts';
-import { commandWords, entryWords, messageWords } from './wording.ts';
+import { commandWords, configurationWords, entryWords, messageWords } from './wording.ts';
 
 export interface Block {
   readonly command: string;
@@ -63,6 +76,8 @@ export class StoryCluster {
   #streams: { message: SnapshotMessage; stored: StoredSnapshot }[] = [];
   #lastBatch = new Map<string, Message[]>();
   #nextId = 1;
+  #settings: Record<string, unknown> = {};
+  #genesis = configurationOf([]);
 
   /** Comment lines inside a block's command are for the reader. */
   run(command: string): string {
@@ -92,6 +107,29 @@ export class StoryCluster {
         return this.#step(first, (member) =>
           member.step({ type: 'propose', id: this.#nextId++, data: bytes(positional.slice(1).join(' ')) }),
         );
+      case 'join':
+        return this.#join(first);
+      case 'change':
+        return this.#change(first, {
+          type: 'single',
+          member: asMemberId(positional[2] ?? ''),
+          suffrage: suffrage(second),
+        });
+      case 'joint':
+        return this.#change(first, {
+          type: 'joint',
+          changes: positional
+            .slice(1)
+            .filter((word) => word !== 'explicit')
+            .map(memberChange),
+          autoLeave: !positional.includes('explicit'),
+        });
+      case 'leave':
+        return this.#change(first, { type: 'leaveJoint' });
+      case 'transfer':
+        return this.#step(first, (member) => member.step({ type: 'transferLeadership', to: asMemberId(second) }));
+      case 'timelost':
+        return this.#step(first, (member) => member.step({ type: 'timeLost' }));
       case 'read':
         return this.#step(first, (member) => member.step({ type: 'readIndex', id: this.#nextId++ }));
       case 'deliver':
@@ -123,6 +161,8 @@ export class StoryCluster {
         return [this.#log(this.#member(first))];
       case 'status':
         return first === '' ? [...this.members.values()].flatMap(statusWords) : statusWords(this.#member(first));
+      case 'members':
+        return (first === '' ? [...this.members.values()] : [this.#member(first)]).map(membersWords);
       case 'network':
         return this.#network.map(messageWords);
       case 'state':
@@ -138,19 +178,34 @@ export class StoryCluster {
     this.members.clear();
     this.#network = [];
     this.#streams = [];
-    const settings = Object.fromEntries([...named].map(([key, value]) => [key, JSON.parse(value) as unknown]));
+    const { learners, ...settings } = Object.fromEntries(named);
+    this.#settings = Object.fromEntries(
+      Object.entries(settings).map(([key, value]) => [key, JSON.parse(value) as unknown]),
+    );
     const voters = ids.map(asMemberId);
-    for (const [at, id] of voters.entries()) {
-      const config = { id, random: () => at / voters.length, ...settings };
-      this.members.set(
-        id,
-        new Member(config, initialState(configurationOf(voters)), {
-          send: (message) => this.#network.push(message),
-          sendSnapshot: (message, stored) => this.#streams.push({ message, stored }),
-        }),
-      );
-    }
+    const others = learners === undefined ? [] : learners.split(',').map(asMemberId);
+    this.#genesis = { ...configurationOf(voters), learners: others };
+    const all = [...voters, ...others];
+    for (const [at, id] of all.entries()) this.#add(id, at / all.length);
     return [...this.members.values()].flatMap((member) => member.take().flatMap(commandWords));
+  }
+
+  #add(id: MemberId, draw: number): Member {
+    const member = new Member({ id, random: () => draw, ...this.#settings }, initialState(this.#genesis), {
+      send: (message) => this.#network.push(message),
+      sendSnapshot: (message, stored) => this.#streams.push({ message, stored }),
+    });
+    this.members.set(id, member);
+    return member;
+  }
+
+  #join(id: string): string[] {
+    return this.#add(asMemberId(id), 0.9).take().flatMap(commandWords);
+  }
+
+  #change(id: string, change: ConfigurationChange): string[] {
+    const event = { type: 'change', id: this.#nextId++, change, context: '' } as const;
+    return this.#step(id, (member) => member.step(event));
   }
 
   #member(id: string): Member {
@@ -241,6 +296,22 @@ export class StoryCluster {
     const on = member.log.filter(({ index }) => index >= firstIndex && index <= lastIndex).map(entryWords);
     return `first ${firstIndex} last ${lastIndex} [${on.join(' ')}]`;
   }
+}
+
+function suffrage(word: string): Suffrage {
+  if (word === 'voter' || word === 'learner' || word === 'none') return word;
+  throw new Error(`${word} is not voter, learner or none`);
+}
+
+function memberChange(word: string): MemberChange {
+  const [what = '', member = ''] = word.split(':');
+  return { member: asMemberId(member), suffrage: suffrage(what) };
+}
+
+function membersWords({ id, raft }: Member): string {
+  const { configuration, configurationIndex, committedConfigurationIndex } = raft.status();
+  const pending = committedConfigurationIndex === configurationIndex ? '' : ' (not committed)';
+  return `${id}: ${configurationIndex}: ${configurationWords(configuration)}${pending}`;
 }
 
 function statusWords(member: Member): string[] {

@@ -62,6 +62,7 @@ describe('a peer that sends nonsense', () => {
       to: fc.constant('a'),
       term: small,
       preVote: fc.boolean(),
+      transfer: fc.boolean(),
       granted: fc.boolean(),
       accepted: fc.boolean(),
       index: small,

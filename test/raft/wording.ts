@@ -1,10 +1,58 @@
 /** One line for each command and message, for stories: positions read `index@term`. */
-import type { Entry, Message, RaftCommand, SnapshotMeta } from '../../src/raft/types.ts';
+import { decodeConfiguration } from '../../src/raft/membership.ts';
+import type {
+  Configuration,
+  ConfigurationChange,
+  Entry,
+  Message,
+  Proposal,
+  RaftCommand,
+  SnapshotMeta,
+} from '../../src/raft/types.ts';
 import { text } from './member.ts';
 
-export function entryWords({ index, term, kind, data }: Entry): string {
-  return `${index}@${term}${kind === 'normal' ? `:${data.length > 12 ? `${data.length}B` : text(data)}` : `:${kind}`}`;
+export function entryWords(entry: Entry): string {
+  return `${entry.index}@${entry.term}:${entryContent(entry)}`;
 }
+
+function entryContent({ kind, data }: Entry): string {
+  switch (kind) {
+    case 'normal':
+      return data.length > 12 ? `${data.length}B` : text(data);
+    case 'noop':
+      return kind;
+    case 'configuration': {
+      const decoded = decodeConfiguration(data);
+      return decoded === null ? 'nonsense' : `{${configurationWords(decoded.configuration)}}`;
+    }
+  }
+}
+
+export function configurationWords(configuration: Configuration): string {
+  const { voters, votersOutgoing, learners, learnersNext, autoLeave } = configuration;
+  const words = [`voters ${voters.join(' ')}`];
+  if (votersOutgoing.length > 0) words.push(`and ${votersOutgoing.join(' ')}`);
+  if (learners.length > 0) words.push(`learners ${learners.join(' ')}`);
+  if (learnersNext.length > 0) words.push(`then learners ${learnersNext.join(' ')}`);
+  if (autoLeave) words.push('until committed');
+  return words.join(' ');
+}
+
+function changeWords(change: ConfigurationChange): string {
+  switch (change.type) {
+    case 'single':
+      return `${change.suffrage}:${change.member}`;
+    case 'joint': {
+      const changes = change.changes.map(({ member, suffrage }) => `${suffrage}:${member}`).join(' ');
+      return `joint ${changes}${change.autoLeave ? '' : ' explicit'}`;
+    }
+    case 'leaveJoint':
+      return 'leave joint';
+  }
+}
+
+const proposalWords = (proposal: Proposal): string =>
+  `#${proposal.id}:${proposal.kind === 'normal' ? text(proposal.data) : changeWords(proposal.change)}`;
 
 const list = (entries: readonly Entry[]): string => `[${entries.map(entryWords).join(' ')}]`;
 const metaWords = ({ index, term }: SnapshotMeta): string => `${index}@${term}`;
@@ -17,7 +65,7 @@ export function messageWords(message: Message): string {
 function body(message: Message): string {
   switch (message.type) {
     case 'vote':
-      return `${message.preVote ? 'pre-vote' : 'vote'} last ${message.lastIndex}@${message.lastTerm}`;
+      return `${message.preVote ? 'pre-vote' : 'vote'}${message.transfer ? ' at the leader’s word' : ''} last ${message.lastIndex}@${message.lastTerm}`;
     case 'voteResponse':
       return `${message.preVote ? 'pre-vote' : 'vote'} ${message.granted ? 'granted' : 'refused'}`;
     case 'append':
@@ -32,10 +80,12 @@ function body(message: Message): string {
       return `heartbeat answer${message.round > 0 ? ` round ${message.round}` : ''}`;
     case 'commit':
       return `commit ${message.commit}`;
+    case 'timeoutNow':
+      return 'stand now';
     case 'snapshot':
       return `snapshot ${metaWords(message.meta)}`;
     case 'propose':
-      return `propose ${message.proposals.map(({ id, data }) => `#${id}:${text(data)}`).join(' ')}`;
+      return `propose ${message.proposals.map(proposalWords).join(' ')}`;
     case 'proposeResponse':
       return message.firstIndex === null
         ? `proposals ${message.ids.join(' ')} dropped: ${message.reason}`
@@ -83,6 +133,10 @@ export function commandWords(command: RaftCommand): string[] {
       return [`reads ${command.ids.join(' ')} dropped`];
     case 'roleChanged':
       return [`${command.role} of term ${command.term}, leader ${command.leader ?? 'unknown'}`];
+    case 'transferEnded':
+      return [`transfer to ${command.to} ${command.failure === null ? 'done' : `failed: ${command.failure}`}`];
+    case 'configurationChanged':
+      return [`configuration ${command.configurationIndex}: ${configurationWords(command.configuration)}`];
     case 'ignored':
       return [`ignored from ${command.from}: ${command.reason}`];
   }
