@@ -13,19 +13,15 @@ import type {
   RaftEvent,
   RaftStatus,
   RestoredState,
-  SnapshotMessage,
-  SnapshotMeta,
 } from '../raft/types.ts';
 import type { FolderSnapshotStore } from '../storage/snapshots.ts';
 import type { Wal } from '../storage/wal.ts';
 import { ApplyQueue } from './apply-queue.ts';
-import type { Channel } from './channel.ts';
 import type { WireMessage } from './codec.ts';
 import type { KeyValues } from './kv.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
-import { receiveSnapshot, sendSnapshot, type TransferCounters, type Verdict } from './snapshot-transfer.ts';
-import { Snapshotter } from './snapshotter.ts';
+import { Snapshots } from './snapshots.ts';
 import type { Transport } from './transport.ts';
 
 export interface DriverOptions {
@@ -46,26 +42,20 @@ export interface DriverOptions {
   readonly onFatal: (error: unknown) => void;
 }
 
-export interface DriverCounters extends TransferCounters {
+export interface DriverCounters {
   leaderChanges: number;
   appliedEntries: number;
   ignoredMessages: number;
-  failedSnapshotSends: number;
 }
 
 export class Driver {
   readonly proposals: Proposals;
   readonly reads: Reads;
-  readonly snapshotter: Snapshotter;
+  readonly snapshots: Snapshots;
   readonly counters: DriverCounters = {
     leaderChanges: 0,
     appliedEntries: 0,
     ignoredMessages: 0,
-    failedSnapshotSends: 0,
-    sentSnapshots: 0,
-    receivedSnapshots: 0,
-    sentBytes: 0,
-    receivedBytes: 0,
   };
   readonly #options: DriverOptions;
   readonly #raft: Raft;
@@ -77,18 +67,14 @@ export class Driver {
   /** The newest disk work: everything handed to the disk before it is durable when this is. */
   #disk: Promise<void> | undefined;
   #applied: Index;
-  #snapshotIndex: Index;
   #turnDue = false;
   #stopped = false;
-  /** Snapshots that wait for Raft's word, by sender. */
-  readonly #offers = new Map<string, (verdict: Verdict) => void>();
 
   constructor(options: DriverOptions) {
     this.#options = options;
     const { restored, keyValues, electionMs, requestTimeoutMs: timeoutMs } = options;
     this.#hardState = restored.hardState;
     this.#applied = restored.snapshot.index;
-    this.#snapshotIndex = restored.snapshot.index;
     this.#raft = new Raft(options.raft, restored);
     const now = (): number => performance.now();
     const hasLeader = (): boolean => this.#raft.leader !== null;
@@ -100,20 +86,23 @@ export class Driver {
     });
     const retryMs = electionMs / 2;
     this.reads = new Reads({ step: (id) => this.#step({ type: 'readIndex', id }), hasLeader, now, timeoutMs, retryMs });
-    this.snapshotter = new Snapshotter({
+    this.snapshots = new Snapshots({
+      self: options.raft.id,
       store: options.store,
+      wal: options.wal,
+      keyValues,
       log: options.log,
+      index: restored.snapshot.index,
       threshold: options.snapshotCount,
       periodMs: options.snapshotPeriodMs,
       random: options.raft.random,
-      positions: () => ({ applied: this.#applied, last: this.#raft.lastIndex, snapshot: this.#snapshotIndex }),
+      positions: () => ({ applied: this.#applied, last: this.#raft.lastIndex }),
       metaAt: (applied) => this.#raft.snapshotMeta(applied),
-      freeze: () => keyValues.snapshot(),
-      record: (meta) => this.#mark(meta, false),
-      taken: (meta) => {
-        if (meta.index > this.#snapshotIndex) this.#snapshotIndex = meta.index;
-        this.#step({ type: 'snapshotTaken', meta });
+      hardState: (commit) => {
+        if (commit > this.#hardState.commit) this.#hardState = { ...this.#hardState, commit };
+        return this.#hardState;
       },
+      step: (event) => this.#step(event),
     });
     this.#applyQueue = new ApplyQueue({
       stateMachine: keyValues,
@@ -125,15 +114,14 @@ export class Driver {
         this.#applied = index;
         this.#step({ type: 'applied', index });
         this.reads.onApplied(index);
-        this.snapshotter.onApplied(bytes);
+        this.snapshots.onApplied(bytes);
       },
-      install: (meta, durable) => this.#install(meta, durable),
+      install: (meta, durable) => this.snapshots.install(meta, durable),
       onInstalled: (meta) => {
         this.#applied = meta.index;
-        this.#snapshotIndex = meta.index;
         this.proposals.onInstalled();
         this.reads.onApplied(meta.index);
-        this.snapshotter.onInstalled();
+        this.snapshots.onInstalled(meta);
         this.#step({ type: 'applied', index: meta.index });
       },
       onFailure: (error) => this.#fatal(error),
@@ -143,6 +131,7 @@ export class Driver {
 
   start(transport: Transport): void {
     this.#transport = transport;
+    this.snapshots.start((to) => transport.openSnapshotChannel(to));
     this.#ticker = setInterval(() => this.#tick(), this.#options.tickMs);
     this.#schedule();
   }
@@ -192,26 +181,12 @@ export class Driver {
     this.#step({ type: 'unreachable', member });
   }
 
-  receiveSnapshot(from: Message['from'], channel: Channel): void {
-    const { store, log } = this.#options;
-    const ask = (message: SnapshotMessage, type: 'snapshotOffered' | 'snapshotReceived'): Promise<Verdict> =>
-      new Promise((resolve) => {
-        this.#offers.get(from)?.({ wanted: false, reason: 'another snapshot was offered since' });
-        this.#offers.set(from, resolve);
-        this.#step({ type, message });
-      });
-    const offer = (message: SnapshotMessage): Promise<Verdict> => ask(message, 'snapshotOffered');
-    const stored = (message: SnapshotMessage): Promise<Verdict> => ask(message, 'snapshotReceived');
-    const self = this.#raft.status().id;
-    void receiveSnapshot({ from, self, channel, store, log, counters: this.counters, offer, stored });
-  }
-
   /** Stops acting; what was acknowledged is durable already. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#ticker);
     this.#applyQueue.stop();
-    await this.snapshotter.stop();
+    await this.snapshots.stop();
   }
 
   #tick(): void {
@@ -278,24 +253,22 @@ export class Driver {
         // Asked again after half an election timeout.
         break;
       case 'installSnapshot': {
-        this.#answerOffers({ wanted: true });
-        const durable = this.#mark(command.meta, true);
+        const durable = this.snapshots.beginInstall(command.meta);
         this.#after(durable, command.id, []);
         this.#applyQueue.push({ type: 'install', meta: command.meta, durable });
         break;
       }
       case 'sendSnapshot':
-        void this.#sendSnapshot(command.message);
+        void this.snapshots.send(command.message);
         break;
       case 'receiveSnapshot':
-        this.#answerOffers({ wanted: true }, command.message.from);
+        this.snapshots.onWanted(command.message.from);
         break;
       case 'refuseSnapshot':
-        this.#options.log.info('refused a snapshot', { index: command.message.meta.index, reason: command.reason });
-        this.#answerOffers({ wanted: false, reason: command.reason }, command.message.from);
+        this.snapshots.onRefused(command.message, command.reason);
         break;
       case 'compact':
-        void this.#release(command.through);
+        void this.snapshots.release(command.through);
         break;
       case 'roleChanged':
         this.#roleChanged(command);
@@ -341,56 +314,6 @@ export class Driver {
     if (this.#stopped) return;
     for (const message of messages) this.#send(message);
     this.#step({ type: 'persisted', id });
-  }
-
-  /** The log's record of a snapshot, with a commit index that makes it count (RA-07). */
-  #mark(meta: SnapshotMeta, replacesLog: boolean): Promise<void> {
-    if (meta.index > this.#hardState.commit) this.#hardState = { ...this.#hardState, commit: meta.index };
-    return this.#options.wal.append({ hardState: this.#hardState, snapshot: { ...meta, replacesLog } });
-  }
-
-  async #install(meta: SnapshotMeta, durable: Promise<void>): Promise<void> {
-    await durable;
-    const { store, keyValues, log } = this.#options;
-    const stored = (await store.list()).find(({ index, term }) => index === meta.index && term === meta.term);
-    if (!stored) throw new Error(`the snapshot at ${meta.index} that was just stored is gone`);
-    await keyValues.restore((await store.open(stored.id)).chunks);
-    log.info('replaced the state by a snapshot', { index: meta.index, term: meta.term, revision: keyValues.revision });
-    await this.#release(meta.index);
-  }
-
-  async #sendSnapshot(message: SnapshotMessage): Promise<void> {
-    const { log, store } = this.#options;
-    let ok = false;
-    try {
-      const open = (to: Message['to']): Promise<Channel> => this.#transport!.openSnapshotChannel(to);
-      const meta = await sendSnapshot(message, store, open, this.counters);
-      log.info('sent a snapshot', { to: message.to, index: meta.index });
-      ok = true;
-    } catch (error) {
-      this.counters.failedSnapshotSends++;
-      log.warn('could not send a snapshot', { to: message.to, error });
-    }
-    this.#step({ type: 'snapshotSent', to: message.to, ok });
-  }
-
-  /** Raft's word on the snapshot that this sender (or, once it is installed, whoever) offered. */
-  #answerOffers(verdict: Verdict, from?: string): void {
-    for (const [sender, answer] of [...this.#offers]) {
-      if (from !== undefined && sender !== from) continue;
-      this.#offers.delete(sender);
-      answer(verdict);
-    }
-  }
-
-  /** Lets go what neither Raft nor the oldest kept snapshot needs: the next newest is there in case the newest is damaged. */
-  async #release(through: number): Promise<void> {
-    try {
-      const oldest = (await this.#options.store.list()).at(-1);
-      await this.#options.wal.release(Math.min(through, oldest?.index ?? 0));
-    } catch (error) {
-      this.#options.log.warn('could not remove old log segments', { error });
-    }
   }
 
   #roleChanged({ role, term, leader }: Extract<RaftCommand, { type: 'roleChanged' }>): void {

@@ -111,7 +111,7 @@ export class RunningMember {
         onMessage: (message) => this.#driver.receive(message),
         onUp: (_, welcome) => this.#onPeer(welcome.knowsYou, failure),
         onDown: (peer) => this.#driver.onUnreachable(peer),
-        onSnapshot: (from, channel) => this.#driver.receiveSnapshot(from, channel),
+        onSnapshot: (from, channel) => this.#driver.snapshots.receive(from, channel),
         knows: (id) => keyValues.attributes.has(id),
       },
       log,

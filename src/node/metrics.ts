@@ -67,7 +67,7 @@ export class NodeMetrics {
         },
       });
     };
-    const { counters } = driver;
+    const { counters, snapshots } = driver;
     const isLeader = (): boolean => driver.leader !== null && driver.leader === driver.status().id;
     gauge('etcd_server_has_leader', '1 when a leader is known.', () => (driver.leader === null ? 0 : 1));
     gauge('etcd_server_is_leader', '1 when this member leads.', () => (isLeader() ? 1 : 0));
@@ -85,19 +85,23 @@ export class NodeMetrics {
     gauge('raftsman_raft_first_index', 'First entry in the log in memory.', () => driver.status().firstIndex);
     gauge('raftsman_raft_log_bytes', 'Entry data held in memory.', () => driver.status().logBytes);
     gauge('raftsman_snapshot_index', 'Last entry in the newest snapshot.', () => driver.status().snapshotIndex);
-    counter('raftsman_snapshots_taken_total', 'Own snapshots.', () => driver.snapshotter.counters.taken);
-    counter('raftsman_snapshots_failed_total', 'Own snapshots that failed.', () => driver.snapshotter.counters.failed);
+    counter('raftsman_snapshots_taken_total', 'Own snapshots.', () => snapshots.snapshotter.counters.taken);
+    counter(
+      'raftsman_snapshots_failed_total',
+      'Own snapshots that failed.',
+      () => snapshots.snapshotter.counters.failed,
+    );
     gauge(
       'raftsman_snapshot_last_seconds',
       'Duration of the last own snapshot.',
-      () => driver.snapshotter.counters.lastSeconds,
+      () => snapshots.snapshotter.counters.lastSeconds,
     );
-    counter('raftsman_snapshots_sent_total', 'Snapshots sent to members.', () => counters.sentSnapshots);
-    counter('raftsman_snapshots_received_total', 'Snapshots received.', () => counters.receivedSnapshots);
+    counter('raftsman_snapshots_sent_total', 'Snapshots sent to members.', () => snapshots.counters.sentSnapshots);
+    counter('raftsman_snapshots_received_total', 'Snapshots received.', () => snapshots.counters.receivedSnapshots);
     counter(
       'raftsman_snapshot_sends_failed_total',
       'Snapshots that did not arrive.',
-      () => counters.failedSnapshotSends,
+      () => snapshots.counters.failedSnapshotSends,
     );
     gauge('raftsman_peers_connected', 'Members connected both ways.', () => transport.connected().length);
     counter(
