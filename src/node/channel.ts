@@ -3,11 +3,13 @@
  * second, so that a connection to a host that vanished without a word is noticed.
  */
 import type { Socket } from 'node:net';
-import { FrameError, FrameReader, frameOf } from './frames.ts';
+import { FrameError, FrameReader, frameOf, maxFrameBytes } from './frames.ts';
 
 const signOfLife = frameOf(Uint8Array.of(0));
 const signOfLifeEveryMs = 1000;
 const silenceMs = 5000;
+/** Until it is known who is there, nobody can make this member hold more than a greeting. */
+const maxFirstFrameBytes = 64 << 10;
 
 export interface ChannelHandlers {
   /** A control frame (JSON object) or a message. Throwing a FrameError closes the channel. */
@@ -30,8 +32,10 @@ export class Channel {
     this.#handlers = handlers;
     this.#heardAt = performance.now();
     const reader = new FrameReader((payload) => {
-      if (payload[0] !== 0 && !this.#closed) this.#handlers.onPayload(payload);
-    });
+      if (payload[0] === 0 || this.#closed) return;
+      this.#handlers.onPayload(payload);
+      reader.limit = maxFrameBytes;
+    }, maxFirstFrameBytes);
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
       this.#heardAt = performance.now();

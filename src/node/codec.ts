@@ -16,7 +16,7 @@ import {
   type Proposal,
   type SnapshotMessage,
 } from '../raft/types.ts';
-import { FrameError, frameHeaderBytes, newFrame, sealFrame } from './frames.ts';
+import { FrameError, frameHeaderBytes, maxFrameBytes, newFrame, sealFrame } from './frames.ts';
 
 export type WireMessage = Exclude<Message, SnapshotMessage>;
 
@@ -49,6 +49,8 @@ const reasons: readonly (DropReason | null)[] = [
 ];
 const proposalKinds: readonly Proposal['kind'][] = ['normal', 'change'];
 const envelopeBytes = 9;
+/** What came in a frame must fit into every frame and log record that it will travel in. */
+const maxDataBytes = maxFrameBytes - 1024;
 
 class Writer {
   readonly frame: Buffer;
@@ -199,7 +201,8 @@ const proposalBody = (proposal: Proposal): Uint8Array =>
 
 function proposalFrom(id: number, kind: Proposal['kind'], body: Uint8Array): Proposal {
   if (kind === 'normal') return { kind, id, data: body };
-  const { change, context } = JSON.parse(Buffer.from(body).toString()) as Record<string, unknown>;
+  const parsed: unknown = JSON.parse(Buffer.from(body).toString());
+  const { change, context } = (parsed ?? {}) as Record<string, unknown>;
   const checked = changeFrom(change);
   if (checked === null || typeof context !== 'string') throw new RangeError('a configuration change without sense');
   return { kind, id, change: checked, context };
@@ -214,18 +217,24 @@ class Reader {
     this.#at = at;
   }
 
+  /** Moves on by `count` bytes, which must be there; returns where they begin. */
+  #next(count: number): number {
+    const at = this.#at;
+    if (count > this.#payload.length - at) throw new RangeError('it ends early');
+    this.#at += count;
+    return at;
+  }
+
   u8(): number {
-    return this.#payload.readUInt8(this.#at++);
+    return this.#payload[this.#next(1)]!;
   }
 
   flag(): boolean {
-    return this.u8() === 1;
+    return this.one([false, true]);
   }
 
   u32(): number {
-    const value = this.#payload.readUInt32LE(this.#at);
-    this.#at += 4;
-    return value;
+    return this.#payload.readUInt32LE(this.#next(4));
   }
 
   u64(): number {
@@ -242,11 +251,9 @@ class Reader {
 
   bytes(): Uint8Array {
     const length = this.u32();
-    const end = this.#at + length;
-    if (end > this.#payload.length) throw new RangeError('bytes beyond the end');
-    const bytes = this.#payload.subarray(this.#at, end);
-    this.#at = end;
-    return bytes;
+    if (length > maxDataBytes) throw new RangeError(`data of more than ${maxDataBytes} bytes`);
+    const at = this.#next(length);
+    return this.#payload.subarray(at, at + length);
   }
 
   /** A number of elements, each at least `leastBytes` long. */
@@ -276,16 +283,16 @@ export function decodeMessage(payload: Buffer, from: MemberId, to: MemberId): Wi
   try {
     const reader = new Reader(payload, 1);
     const type = types[payload[0]! - 1];
-    if (type === undefined) throw new RangeError(`type ${payload[0]}`);
+    if (type === undefined) throw new RangeError('an unknown type');
     const message = readBody(type, { from, to, term: asTerm(reader.u64()) }, reader);
     reader.end();
     return message;
   } catch (error) {
     // By name: a Buffer's own errors may come from another realm.
     const { name, message } = error as Error;
-    if (name === 'RangeError' || name === 'SyntaxError')
-      throw new FrameError(`a message makes no sense: ${message}`, { cause: error });
-    throw error;
+    if (name !== 'RangeError' && name !== 'SyntaxError') throw error;
+    const why = name === 'RangeError' ? message : 'it is not JSON';
+    throw new FrameError(`a message makes no sense: ${why}`, { cause: error });
   }
 }
 

@@ -19,6 +19,7 @@ import type { Wal } from '../storage/wal.ts';
 import { ApplyQueue } from './apply-queue.ts';
 import type { WireMessage } from './codec.ts';
 import type { KeyValues } from './kv.ts';
+import { OnceLog } from './once.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import { Snapshots } from './snapshots.ts';
@@ -69,9 +70,11 @@ export class Driver {
   #applied: Index;
   #turnDue = false;
   #stopped = false;
+  readonly #complaints: OnceLog;
 
   constructor(options: DriverOptions) {
     this.#options = options;
+    this.#complaints = new OnceLog(options.log);
     const { restored, keyValues, electionMs, requestTimeoutMs: timeoutMs } = options;
     this.#hardState = restored.hardState;
     this.#applied = restored.snapshot.index;
@@ -274,9 +277,8 @@ export class Driver {
         this.#roleChanged(command);
         break;
       case 'ignored':
-        if (this.counters.ignoredMessages++ < 100) {
-          this.#options.log.warn('ignored a message', { from: command.from, reason: command.reason });
-        }
+        this.counters.ignoredMessages++;
+        this.#complaints.warn('ignored a message', { from: command.from, reason: command.reason });
         break;
     }
   }

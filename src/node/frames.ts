@@ -8,6 +8,7 @@ export const frameHeaderBytes = 8;
 /** An append message holds at least one entry, and one entry at most a request; snapshots go in small chunks. */
 export const maxFrameBytes = 64 << 20;
 
+/** Bytes that no member sends. The message is constant for its kind, so that each kind can be logged once. */
 export class FrameError extends Error {
   override readonly name = 'FrameError';
   readonly code = 'PEER_FRAME_BAD';
@@ -28,58 +29,78 @@ export function frameOf(payload: Uint8Array): Buffer {
   return sealFrame(frame);
 }
 
-/** Cuts a byte stream into payloads. Throws a FrameError for what no correct peer sends. */
+/** Memory that a length alone may claim; a longer frame's memory grows with the bytes that have come. */
+const eagerBytes = 2 << 20;
+
+/** Cuts a byte stream into payloads. Throws a FrameError for what no correct peer sends, and is of no use after that. */
 export class FrameReader {
   readonly #onPayload: (payload: Buffer) => void;
-  /** The beginning of a frame that is not complete: a buffer of the frame's whole size once that is known. */
-  #partial: Buffer | undefined;
+  /** The longest payload taken. */
+  limit: number;
+  /** The beginning of a frame that is not complete, `#filled` bytes of it. */
+  #partial = Buffer.alloc(0);
   #filled = 0;
+  /** The whole frame's bytes; 0 until its header is complete. */
+  #size = 0;
 
-  constructor(onPayload: (payload: Buffer) => void) {
+  constructor(onPayload: (payload: Buffer) => void, limit = maxFrameBytes) {
     this.#onPayload = onPayload;
+    this.limit = limit;
   }
 
   push(chunk: Buffer): void {
     let at = 0;
-    if (this.#partial) {
+    if (this.#filled > 0) {
       at = this.#fill(chunk);
-      if (this.#partial) return;
+      if (this.#filled > 0) return;
     }
     while (chunk.length - at >= frameHeaderBytes) {
-      const size = frameHeaderBytes + lengthOf(chunk, at);
+      const size = this.#sizeOf(chunk, at);
       if (chunk.length - at < size) break;
       this.#deliver(chunk.subarray(at, at + size));
       at += size;
     }
-    if (at < chunk.length) this.#keep(chunk.subarray(at));
+    if (at < chunk.length) this.#fill(chunk.subarray(at));
   }
 
-  /** Completes the partial frame from `chunk`; returns how much of it was used. */
+  /** Goes on with the partial frame; returns how much of `chunk` was used. */
   #fill(chunk: Buffer): number {
     let used = 0;
-    if (this.#filled < frameHeaderBytes) {
-      const partial = this.#partial!;
-      used = chunk.copy(partial, this.#filled, 0, frameHeaderBytes - this.#filled);
-      this.#filled += used;
+    if (this.#size === 0) {
+      used = this.#take(chunk, frameHeaderBytes);
       if (this.#filled < frameHeaderBytes) return used;
-      const whole = Buffer.allocUnsafe(frameHeaderBytes + lengthOf(partial, 0));
-      partial.copy(whole);
-      this.#partial = whole;
+      this.#size = this.#sizeOf(this.#partial, 0);
     }
-    const frame = this.#partial!;
-    const taken = chunk.copy(frame, this.#filled, used);
-    this.#filled += taken;
-    if (this.#filled === frame.length) {
-      this.#partial = undefined;
+    used += this.#take(chunk.subarray(used), this.#size);
+    if (this.#filled === this.#size) {
+      const frame = this.#partial.subarray(0, this.#size);
+      this.#partial = Buffer.alloc(0);
+      this.#filled = 0;
+      this.#size = 0;
       this.#deliver(frame);
     }
-    return used + taken;
+    return used;
   }
 
-  #keep(rest: Buffer): void {
-    const size = rest.length < frameHeaderBytes ? frameHeaderBytes : frameHeaderBytes + lengthOf(rest, 0);
-    this.#partial = Buffer.allocUnsafe(size);
-    this.#filled = rest.copy(this.#partial);
+  /** Takes from `chunk` until the partial frame has `upTo` bytes. */
+  #take(chunk: Buffer, upTo: number): number {
+    const filled = Math.min(upTo, this.#filled + chunk.length);
+    if (this.#partial.length < filled) {
+      const grown = Buffer.allocUnsafe(Math.min(upTo, Math.max(eagerBytes, filled, 2 * this.#partial.length)));
+      this.#partial.copy(grown, 0, 0, this.#filled);
+      this.#partial = grown;
+    }
+    const taken = chunk.copy(this.#partial, this.#filled, 0, filled - this.#filled);
+    this.#filled = filled;
+    return taken;
+  }
+
+  /** Of the whole frame whose header is at `at`. */
+  #sizeOf(buffer: Buffer, at: number): number {
+    const length = buffer.readUInt32LE(at);
+    if (length === 0) throw new FrameError('an empty frame');
+    if (length > this.limit) throw new FrameError(`a frame of more than ${this.limit} bytes`);
+    return frameHeaderBytes + length;
   }
 
   #deliver(frame: Buffer): void {
@@ -87,11 +108,4 @@ export class FrameReader {
     if (crc32(payload) !== frame.readUInt32LE(4)) throw new FrameError('a frame does not match its checksum');
     this.#onPayload(payload);
   }
-}
-
-function lengthOf(buffer: Buffer, at: number): number {
-  const length = buffer.readUInt32LE(at);
-  if (length === 0 || length > maxFrameBytes)
-    throw new FrameError(`a frame of ${length} bytes; the limit is ${maxFrameBytes}`);
-  return length;
 }

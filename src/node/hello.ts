@@ -44,13 +44,23 @@ export class RefusedError extends Error {
   readonly code = 'PEER_REFUSED';
 }
 
+/** A uint64 as lowercase hex: what is logged about strangers is short and plain. */
+const isId = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{1,16}$/.test(value);
+
 export function parseHello(control: Record<string, unknown> | undefined): Hello {
   const purpose = purposes.find((known) => known === control?.['purpose']);
   const { protocol, clusterId, from, to, version: theirs } = control ?? {};
-  const sane =
-    typeof protocol === 'number' && typeof clusterId === 'string' && typeof from === 'string' && typeof to === 'string';
-  if (!sane || purpose === undefined) throw new FrameError('the connection does not begin with a greeting');
-  return { protocol, version: String(theirs), clusterId, from: asMemberId(from), to: asMemberId(to), purpose };
+  const sane = Number.isSafeInteger(protocol) && isId(clusterId) && isId(from) && isId(to);
+  if (!sane || purpose === undefined || typeof theirs !== 'string' || theirs.length > 100)
+    throw new FrameError('the connection does not begin with a greeting');
+  return {
+    protocol: protocol as number,
+    version: theirs,
+    clusterId,
+    from: asMemberId(from),
+    to: asMemberId(to),
+    purpose,
+  };
 }
 
 /** Connects and greets. Rejects with a RefusedError, or with the connection's error. */

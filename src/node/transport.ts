@@ -9,6 +9,7 @@ import { FrameError } from './frames.ts';
 import { type Answer, dial, type Hello, parseHello, protocolVersion, type Welcome } from './hello.ts';
 import type { ClusterIdentity, ClusterMember } from './identity.ts';
 import { Link } from './link.ts';
+import { OnceLog } from './once.ts';
 
 export interface TransportHandlers {
   readonly onMessage: (message: WireMessage) => void;
@@ -27,6 +28,8 @@ export interface TransportCounters {
   refusedConnections: number;
 }
 
+const greetingWithinMs = 5000;
+
 export class Transport {
   readonly counters: TransportCounters = { badFrames: 0, droppedMessages: 0, refusedConnections: 0 };
   readonly #identity: ClusterIdentity;
@@ -40,12 +43,13 @@ export class Transport {
   readonly #hearing = new Map<MemberId, Channel>();
   readonly #servers: Server[] = [];
   readonly #incoming = new Set<Channel>();
-  readonly #complaints = new Set<string>();
+  readonly #complaints: OnceLog;
 
   constructor(identity: ClusterIdentity, handlers: TransportHandlers, log: Log) {
     this.#identity = identity;
     this.#handlers = handlers;
     this.#log = log;
+    this.#complaints = new OnceLog(log);
   }
 
   /** Listens, then dials every other member. Rejects with NODE_LISTEN_FAILED. */
@@ -123,9 +127,17 @@ export class Transport {
 
   #accept(socket: Socket): void {
     const from = `${socket.remoteAddress}`;
+    // Signs of life alone do not keep a stranger's connection open.
+    const timer = setTimeout(() => channel.close(new FrameError('no greeting came')), greetingWithinMs);
     const channel = new Channel(socket, {
-      onPayload: (payload) => this.#greet(channel, parseHello(controlOf(payload)), from),
-      onClose: (error) => this.#closed(channel, error, from),
+      onPayload: (payload) => {
+        clearTimeout(timer);
+        this.#greet(channel, parseHello(controlOf(payload)), from);
+      },
+      onClose: (error) => {
+        clearTimeout(timer);
+        this.#closed(channel, error, from);
+      },
     });
     this.#incoming.add(channel);
   }
@@ -134,7 +146,8 @@ export class Transport {
     const reason = this.#objection(hello);
     if (reason !== undefined) {
       this.counters.refusedConnections++;
-      this.#complainOnce('refused a connection', { address, from: hello.from, reason });
+      this.#complaints.warn('refused a connection', { address, from: hello.from, reason });
+      channel.handOver({ onPayload: () => {}, onClose: (error) => this.#closed(channel, error, address) });
       channel.sendControl({ ok: false, reason } satisfies Answer);
       channel.end();
       return;
@@ -150,6 +163,8 @@ export class Transport {
     channel.sendControl({ ok: true, knowsYou: this.#handlers.knows(from) } satisfies Answer);
     switch (hello.purpose) {
       case 'messages':
+        // A member sends on one connection; whatever is left of the one before is of no use any more.
+        this.#hearing.get(from)?.close();
         this.#hearing.set(from, channel);
         this.#bothWays(from);
         break;
@@ -172,6 +187,7 @@ export class Transport {
     if (hello.protocol !== protocolVersion) return `protocol ${hello.protocol}; this member speaks ${protocolVersion}`;
     if (hello.clusterId !== clusterId) return `cluster ${hello.clusterId}; this is a member of cluster ${clusterId}`;
     if (hello.to !== self.id) return `member ${hello.to} was meant; this is member ${self.id}`;
+    if (hello.from === self.id) return 'it claims to be this very member';
     if (!members.some((member) => member.id === hello.from)) return `${hello.from} is not a member of this cluster`;
     return undefined;
   }
@@ -180,13 +196,6 @@ export class Transport {
     this.#incoming.delete(channel);
     if (!(error instanceof FrameError)) return;
     this.counters.badFrames++;
-    this.#complainOnce('closed a connection that sent what no member sends', { from, reason: error.message });
-  }
-
-  #complainOnce(message: string, pairs: Record<string, string>): void {
-    const key = JSON.stringify([message, pairs]);
-    if (this.#complaints.has(key) || this.#complaints.size > 1000) return;
-    this.#complaints.add(key);
-    this.#log.warn(message, pairs);
+    this.#complaints.warn('closed a connection that sent what no member sends', { from, reason: error.message });
   }
 }
