@@ -55,13 +55,15 @@ lint: $(INSTALLED) ## Types, lint, format, and that generated files are up to da
 	@$(NODE) node_modules/typescript/bin/tsc -p . || { echo "make lint: the types do not hold (above)" >&2; exit 1; }
 	@node_modules/.bin/biome check . || { echo "make lint: run 'make format' for what can be mended by itself" >&2; exit 1; }
 	@$(RUN) src/api/generate.ts --check
+	@$(RUN) test/house/conformance.ts --check
 
 format: $(INSTALLED) ## Format the sources
 	@node_modules/.bin/biome check --write .
 
-generate: $(INSTALLED) ## crds/, the chart's copy of them, and the etcd messages, from their sources
+generate: $(INSTALLED) ## crds/, the chart's copy of them, the etcd messages and docs/conformance.md, from their sources
 	@$(RUN) src/api/generate.ts
 	@$(RUN) src/etcd/generate.ts
+	@$(RUN) test/house/conformance.ts
 
 dist: $(INSTALLED) ## Bundle src/ into dist/
 	@rm -rf dist && $(NODE) esbuild.config.js

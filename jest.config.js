@@ -20,7 +20,7 @@ const project = (displayName, testMatch, extra = {}) => ({
 
 export default {
   testTimeout: 60_000,
-  reporters: ['default', '<rootDir>/test/reporter.js'],
+  reporters: ['default', '<rootDir>/test/reporter.ts'],
   projects: [
     project('unit', ['<rootDir>/test/**/*.test.ts', '!**/*.integration.test.ts', '!**/test/e2e/**']),
     project('integration', ['<rootDir>/test/**/*.integration.test.ts']),
