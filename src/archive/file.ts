@@ -62,7 +62,7 @@ export async function writeAside<T>(
   options: AsideOptions = {},
 ): Promise<T> {
   const aside = `${target}.${randomBytes(6).toString('hex')}${partialSuffix}`;
-  const file = await open(aside, 'wx', 0o600);
+  const file = await open(aside, 'wx+', 0o600);
   try {
     let result: T;
     try {

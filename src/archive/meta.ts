@@ -1,11 +1,10 @@
-import { exactJson } from './json.ts';
+import { exactJson, JsonFields, parseJson, uint64Limit } from './json.ts';
 import { ArchiveError, type ArchiveFacts, type ArchiveMeta, type ArchiveServer, type Suffrage } from './types.ts';
 
 /** `meta.json` and back. HashiCorp's readers refuse one of 8192 bytes and more (NS-22), so none is written. */
 export const metaLimit = 8192;
 
 const suffrages: readonly Suffrage[] = ['voter', 'nonvoter', 'staging'];
-const uint64Limit = 2n ** 64n;
 
 /** Compact JSON and a newline (NS-14), the fields in HashiCorp's order. */
 export function encodeMeta(meta: ArchiveMeta): Uint8Array {
@@ -38,52 +37,57 @@ export function encodeMeta(meta: ArchiveMeta): Uint8Array {
 export function decodeMeta(bytes: Uint8Array): ArchiveMeta {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes), exactNumbers as () => unknown);
+    parsed = parseJson(bytes);
   } catch (cause) {
     throw new ArchiveError('ARCHIVE_META_INVALID', `meta.json is not JSON: ${(cause as Error).message}`, { cause });
   }
-  const meta = fields(parsed, 'meta.json');
-  const version = Number(uint64(meta, 'Version'));
+  return metaOf(new JsonFields(parsed, 'meta.json', invalid));
+}
+
+/** HashiCorp's snapshot metadata, wherever it was found. */
+export function metaOf(fields: JsonFields): ArchiveMeta {
+  const version = Number(fields.uint64('Version'));
   if (version > 1) throw unsupported(version);
-  const peers = meta.get('peers');
-  if (peers !== undefined && peers !== null && typeof peers !== 'string') throw invalid('Peers is not base64');
-  const facts = meta.get('raftsman');
+  const peers = fields.base64('Peers');
+  const facts = fields.get('Raftsman');
   return {
     version,
-    id: string(meta, 'ID'),
-    index: uint64(meta, 'Index'),
-    term: uint64(meta, 'Term'),
-    ...(typeof peers === 'string' ? { peers: new Uint8Array(Buffer.from(peers, 'base64')) } : {}),
-    configuration: { servers: decodeServers(meta.get('configuration')) },
-    configurationIndex: uint64(meta, 'ConfigurationIndex'),
-    size: safe(meta, 'Size'),
-    ...(facts === undefined || facts === null ? {} : { raftsman: decodeFacts(facts) }),
+    id: fields.string('ID'),
+    index: fields.uint64('Index'),
+    term: fields.uint64('Term'),
+    ...(peers === undefined ? {} : { peers }),
+    configuration: { servers: decodeServers(fields.get('Configuration')) },
+    configurationIndex: fields.uint64('ConfigurationIndex'),
+    size: fields.safe('Size'),
+    ...(facts === undefined ? {} : { raftsman: decodeFacts(facts) }),
   };
 }
 
 function decodeServers(configuration: unknown): ArchiveServer[] {
-  if (configuration === undefined || configuration === null) return [];
-  const servers = fields(configuration, 'Configuration').get('servers') ?? [];
-  if (!Array.isArray(servers)) throw invalid('Configuration.Servers is not a list');
-  return servers.map((item: unknown) => {
-    const server = fields(item, 'Configuration.Servers');
-    const suffrage = suffrages[Number(uint64(server, 'Suffrage'))];
+  if (configuration === undefined) return [];
+  return new JsonFields(configuration, 'Configuration', invalid).list('Servers').map((item) => {
+    const server = new JsonFields(item, 'Configuration.Servers', invalid);
+    const suffrage = suffrages[Number(server.uint64('Suffrage'))];
     if (suffrage === undefined) throw invalid('Suffrage is none of 0, 1 and 2');
-    return { suffrage, id: string(server, 'ID'), address: string(server, 'Address') };
+    return { suffrage, id: server.string('ID'), address: server.string('Address') };
   });
 }
 
 function decodeFacts(value: unknown): ArchiveFacts {
-  const facts = fields(value, 'Raftsman');
+  const facts = new JsonFields(value, 'Raftsman', invalid);
+  const engine = facts.string('engine');
+  if (facts.get('convertedFrom') !== undefined) {
+    return { engine, convertedFrom: facts.string('convertedFrom'), convertedAt: facts.string('convertedAt') };
+  }
   return {
-    engine: string(facts, 'engine'),
-    engineVersion: string(facts, 'engineVersion'),
-    clusterId: string(facts, 'clusterId'),
-    cluster: string(facts, 'cluster'),
-    revision: safe(facts, 'revision'),
-    keys: safe(facts, 'keys'),
-    hash: string(facts, 'hash'),
-    createdAt: string(facts, 'createdAt'),
+    engine,
+    engineVersion: facts.string('engineVersion'),
+    clusterId: facts.string('clusterId'),
+    cluster: facts.string('cluster'),
+    revision: facts.safe('revision'),
+    keys: facts.safe('keys'),
+    hash: facts.string('hash'),
+    createdAt: facts.string('createdAt'),
   };
 }
 
@@ -100,38 +104,31 @@ function encodePeers(servers: readonly ArchiveServer[]): Uint8Array {
   ]);
 }
 
-/** Keeps integers exact that a double cannot hold. */
-function exactNumbers(_key: string, value: unknown, context: { source?: string }): unknown {
-  if (typeof value !== 'number' || Number.isSafeInteger(value)) return value;
-  return context.source !== undefined && /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
-}
-
-/** Go decodes field names without regard to case; so do we. */
-type Fields = ReadonlyMap<string, unknown>;
-
-function fields(value: unknown, what: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${what} is not an object`);
-  return new Map(Object.entries(value).map(([key, field]) => [key.toLowerCase(), field]));
-}
-
-function string(from: Fields, name: string): string {
-  const value = from.get(name.toLowerCase()) ?? '';
-  if (typeof value !== 'string') throw invalid(`${name} is not a string`);
-  return value;
-}
-
-function uint64(from: Fields, name: string): bigint {
-  const value = from.get(name.toLowerCase()) ?? 0;
-  const whole = typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value));
-  const exact = whole ? BigInt(value) : -1n;
-  if (exact < 0n || exact >= uint64Limit) throw invalid(`${name} is ${String(value)}, not an unsigned 64-bit integer`);
-  return exact;
-}
-
-function safe(from: Fields, name: string): number {
-  const value = uint64(from, name);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`${name} is ${value}, above 2^53 − 1`);
-  return Number(value);
+/** The peers of version 0, which has no configuration: voters all, whose addresses are their ids. */
+export function decodePeers(bytes: Uint8Array): ArchiveServer[] {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const take = (size: number): number => {
+    at += size;
+    if (at > view.length) throw invalid('Peers ends in the middle');
+    return at - size;
+  };
+  const length = (sizes: Readonly<Record<number, number>>, small: number, smallLimit: number): number => {
+    const head = view.readUInt8(take(1));
+    if (head >= small && head < small + smallLimit) return head - small;
+    const wide = sizes[head];
+    if (wide === undefined) throw invalid('Peers is not a list of addresses');
+    return view.readUIntBE(take(wide), wide);
+  };
+  const servers: ArchiveServer[] = [];
+  for (let left = length({ 220: 2, 221: 4, 192: 0 }, 0x90, 16); left > 0; left--) {
+    const size = length({ 217: 1, 218: 2, 219: 4, 196: 1, 197: 2, 198: 4 }, 0xa0, 32);
+    const from = take(size);
+    const address = view.toString('utf8', from, at);
+    servers.push({ suffrage: 'voter', id: address, address });
+  }
+  if (at < view.length) throw invalid('bytes follow the end of Peers');
+  return servers;
 }
 
 function digits(value: bigint, name: string): unknown {

@@ -9,7 +9,10 @@ export interface ArchiveServer {
 }
 
 /** What only Raftsman writes. Archives of other make have none of it. */
-export interface ArchiveFacts {
+export type ArchiveFacts = TakenFacts | ConvertedFacts;
+
+/** Of a snapshot that was taken from a member. */
+export interface TakenFacts {
   /** `Embedded`: the engine whose form `state.bin` has. */
   readonly engine: string;
   readonly engineVersion: string;
@@ -22,6 +25,16 @@ export interface ArchiveFacts {
   readonly hash: string;
   /** RFC 3339, UTC. */
   readonly createdAt: string;
+}
+
+/** Of one that another program took, and of which no more is known than this. */
+export interface ConvertedFacts {
+  /** `Goraft`, `Consul`, `Nomad`, or `HashicorpRaft` where the application cannot be told. */
+  readonly engine: string;
+  /** The form it was found in, such as `goraft snapshot file`. */
+  readonly convertedFrom: string;
+  /** RFC 3339, UTC. */
+  readonly convertedAt: string;
 }
 
 /**
@@ -94,7 +107,13 @@ export type ArchiveErrorCode =
   /** Not the archive that was verified before, or that was asked for by its checksum. */
   | 'ARCHIVE_CHANGED'
   /** A good archive, whose state is not of the engine that was asked for. */
-  | 'ARCHIVE_FOREIGN';
+  | 'ARCHIVE_FOREIGN'
+  /** To be converted: of no kind that is known, or not of the kind it was said to be. */
+  | 'ARCHIVE_SOURCE_UNKNOWN'
+  /** To be converted: a folder without a snapshot, or without a good one. */
+  | 'ARCHIVE_SOURCE_EMPTY'
+  /** To be converted: not what a program of its kind writes. */
+  | 'ARCHIVE_SOURCE_INVALID';
 
 /** An archive that cannot be written or must not be used. */
 export class ArchiveError extends Error {

@@ -9,14 +9,32 @@ import { checksumOf } from './write.ts';
 /** Written by HashiCorp's servers that seal their archives; of no use without their key, and no error (NS-17). */
 const sealedSums = 'SHA256SUMS.sealed';
 
-/**
- * Reads a whole archive once and throws an ArchiveError for the first thing that is wrong with it: hashes, sizes, the
- * tar's end, the gzip's end and anything after it (NS-08..NS-11). Holds one chunk at a time.
- */
+/** Reads a whole archive once and throws an ArchiveError for the first thing that is wrong with it. */
 export async function verifyArchive(
   source: AsyncIterable<Uint8Array>,
   options: VerifyOptions = {},
 ): Promise<ArchiveSummary> {
+  const { onState, ...rest } = options;
+  const reading = readArchive(source, rest);
+  try {
+    for (;;) {
+      const next = await reading.next();
+      if (next.done === true) return next.value;
+      await onState?.(next.value);
+    }
+  } finally {
+    await reading.return(undefined as never);
+  }
+}
+
+/**
+ * Yields the bytes of `state.bin` and returns what the archive is. The bytes are tentative: hashes, sizes, the tar's end,
+ * the gzip's end and anything after it (NS-08..NS-11) are checked by the time it returns. Holds one chunk at a time.
+ */
+export async function* readArchive(
+  source: AsyncIterable<Uint8Array>,
+  options: Omit<VerifyOptions, 'onState'> = {},
+): AsyncGenerator<Uint8Array, ArchiveSummary, undefined> {
   const compressed = createHash('sha256');
   const seen = { bytes: 0, stateBytes: 0 };
   let meta: ArchiveMeta | undefined;
@@ -71,7 +89,7 @@ export async function verifyArchive(
           for await (const chunk of tar.contents(entry)) {
             hash.update(chunk);
             seen.stateBytes += chunk.length;
-            await options.onState?.(chunk);
+            yield chunk;
           }
           hashes.set(entry.name, hash.digest());
           break;

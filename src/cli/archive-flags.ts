@@ -1,19 +1,29 @@
 import { parseArgs } from 'node:util';
+import { type SourceKind, sourceKinds } from '../archive/sources/source.ts';
 
 export const usage = `usage: raftsman archive save    --endpoints URL[,URL...] FILE
        raftsman archive inspect FILE
        raftsman archive verify  FILE
+       raftsman archive convert SOURCE FILE
 
 Instead of FILE, --store store.yaml --key KEY names an archive in a store.
 
   save      write a snapshot of the cluster at the endpoints into a new archive
   inspect   verify an archive and print what it is as JSON on standard output
   verify    verify an archive; the exit status tells
+  convert   write a new archive around a snapshot that another program took; SOURCE is one of
+              goraft      a .ss file, or a folder of them (then the newest)
+              hashicorp   a snapshot folder of hashicorp/raft's file store with meta.json and state.bin, or
+                          the folder of them (then the newest good one)
+              snap        a .snap file of Consul, Nomad or another program
+            Index, term, configuration and state are kept as they are. Such an archive can be verified and
+            kept, and HashiCorp's programs read it; a cluster of Raftsman cannot be restored from it.
 
   --endpoints URL[,URL...]   client addresses of the members; the first that answers is asked
   --cluster NAME             name of the cluster, kept in the archive
   --engine NAME              Embedded (the default)
   --force                    save: replace an archive that is there
+  --from KIND                convert: goraft, hashicorp or snap; without it the content tells
   --store FILE               manifest of a RaftSnapshotStore; credentials come from AWS_ACCESS_KEY_ID,
                              AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
   --key KEY                  name of the archive in the store
@@ -37,7 +47,13 @@ export type ArchiveCommand =
       readonly engine: string;
       readonly force: boolean;
     }
-  | { readonly verb: 'inspect' | 'verify'; readonly place: Place };
+  | { readonly verb: 'inspect' | 'verify'; readonly place: Place }
+  | {
+      readonly verb: 'convert';
+      readonly source: string;
+      readonly from: SourceKind | undefined;
+      readonly place: Place;
+    };
 
 export class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -49,13 +65,20 @@ const flags = {
   cluster: { type: 'string' },
   engine: { type: 'string' },
   force: { type: 'boolean' },
+  from: { type: 'string' },
   store: { type: 'string' },
   key: { type: 'string' },
   mount: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
-const onlyForSave = ['endpoints', 'cluster', 'engine', 'force'] as const;
+/** Flags that not every verb takes; `--store` and what goes with it are for all. */
+const own: Readonly<Record<Exclude<ArchiveCommand['verb'], 'help'>, readonly string[]>> = {
+  save: ['endpoints', 'cluster', 'engine', 'force'],
+  inspect: [],
+  verify: [],
+  convert: ['from'],
+};
 
 export function parseArchiveCommand(argv: readonly string[]): ArchiveCommand {
   const { values, positionals } = parseStrictly(argv);
@@ -63,22 +86,41 @@ export function parseArchiveCommand(argv: readonly string[]): ArchiveCommand {
   if (values.help === true || verb === 'help') return { verb: 'help' };
   switch (verb) {
     case 'save': {
+      refuseOthers(verb, values);
       const place = placeOf(verb, values, rest);
       const { endpoints, cluster = '', engine = 'Embedded', force = false } = values;
       if (!endpoints) throw new UsageError('save needs --endpoints, such as --endpoints http://127.0.0.1:2379');
       return { verb, place, endpoints, cluster, engine, force };
     }
     case 'inspect':
-    case 'verify': {
-      const wrong = onlyForSave.find((name) => values[name] !== undefined);
-      if (wrong !== undefined) throw new UsageError(`${verb} takes no --${wrong}`);
+    case 'verify':
+      refuseOthers(verb, values);
       return { verb, place: placeOf(verb, values, rest) };
+    case 'convert': {
+      refuseOthers(verb, values);
+      const [source, ...target] = rest;
+      if (!source) throw new UsageError('convert needs a SOURCE and a FILE, or a SOURCE, --store and --key');
+      return { verb, source, from: kindOf(values.from), place: placeOf(verb, values, target) };
     }
     case undefined:
-      throw new UsageError('what to do? use save, inspect or verify');
+      throw new UsageError('what to do? use save, inspect, verify or convert');
     default:
-      throw new UsageError(`unknown command "${verb}": use save, inspect or verify`);
+      throw new UsageError(`unknown command "${verb}": use save, inspect, verify or convert`);
   }
+}
+
+function refuseOthers(verb: keyof typeof own, values: Readonly<Record<string, unknown>>): void {
+  const wrong = Object.values(own)
+    .flat()
+    .find((name) => values[name] !== undefined && !own[verb].includes(name));
+  if (wrong !== undefined) throw new UsageError(`${verb} takes no --${wrong}`);
+}
+
+function kindOf(from: string | undefined): SourceKind | undefined {
+  if (from === undefined) return undefined;
+  const kind = sourceKinds.find((known) => known === from);
+  if (kind === undefined) throw new UsageError(`--from is "${from}": use ${sourceKinds.join(', ')}`);
+  return kind;
 }
 
 interface PlaceFlags {

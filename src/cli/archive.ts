@@ -1,10 +1,15 @@
 import { access } from 'node:fs/promises';
+import { isTaken } from '../archive/check.ts';
+import { type ConvertOptions, convertSource, convertToFile, proven } from '../archive/convert.ts';
 import { describeArchive } from '../archive/describe.ts';
 import { verifyArchiveFile, writeAll, writeAside } from '../archive/file.ts';
+import { openSource } from '../archive/sources/open.ts';
+import type { Source } from '../archive/sources/source.ts';
 import type { ArchiveSummary } from '../archive/types.ts';
 import { verifyArchive } from '../archive/verify.ts';
 import { openEngine, parseEndpoints } from '../engines/open.ts';
 import { snapshotArchive } from '../engines/snapshot-archive.ts';
+import type { Store } from '../stores/store.ts';
 import { type ArchiveCommand, type Place, parseArchiveCommand, UsageError, usage } from './archive-flags.ts';
 import { openStoreFile } from './store-file.ts';
 
@@ -62,6 +67,11 @@ async function perform(command: ArchiveCommand, io: Terminal, signal: AbortSigna
     case 'verify':
       io.stdout(`${nameOf(command.place)} is good: ${sentence(await read(command.place, io, signal))}\n`);
       return;
+    case 'convert': {
+      const { path, summary } = await convert(command, io, signal);
+      io.stdout(`converted ${path} to ${nameOf(command.place)}: ${sentence(summary)}\n`);
+      return;
+    }
   }
 }
 
@@ -75,11 +85,7 @@ async function save(
   const store = place.kind === 'store' ? await openStoreFile(place, io.env) : undefined;
   const engine = openEngine(command.engine);
   try {
-    // Before the member is asked for anything.
-    const taken =
-      store === undefined ? await exists(nameOf(place)) : (await store.head(keyOf(place), { signal })) !== undefined;
-    if (taken && !force)
-      throw new Error(`${nameOf(place)} is there already: choose another name, or --force to replace it`);
+    if (!force) await refuseTaken(place, store, 'choose another name, or --force to replace it', signal);
     const archive = await snapshotArchive(engine, endpoints, { cluster: command.cluster, now: new Date(), signal });
     try {
       if (store === undefined) {
@@ -100,6 +106,52 @@ async function save(
   }
 }
 
+async function convert(
+  { source: path, from, place }: Extract<ArchiveCommand, { verb: 'convert' }>,
+  io: Terminal,
+  signal: AbortSignal,
+): Promise<{ path: string; summary: ArchiveSummary }> {
+  const store = place.kind === 'store' ? await openStoreFile(place, io.env) : undefined;
+  try {
+    await refuseTaken(place, store, 'choose another name', signal);
+    const source = await openSource(path, { signal, ...(from === undefined ? {} : { kind: from }) });
+    for (const note of source.notes) io.stderr(`raftsman archive convert: ${note}\n`);
+    const options = { now: new Date(), signal };
+    const summary =
+      store === undefined
+        ? await convertToFile(source, nameOf(place), options)
+        : await convertToStore(source, store, keyOf(place), options);
+    return { path: source.path, summary };
+  } finally {
+    store?.close();
+  }
+}
+
+async function convertToStore(
+  source: Source,
+  store: Store,
+  key: string,
+  options: ConvertOptions,
+): Promise<ArchiveSummary> {
+  const { signal } = options;
+  const call = signal === undefined ? {} : { signal };
+  const writing = convertSource(source, options);
+  await store.put(key, writing.chunks, { ...call, sizeHint: source.meta.size });
+  try {
+    return await proven(source, writing.summary(), (await store.get(key, call)).chunks, options);
+  } catch (error) {
+    await store.delete(key);
+    throw error;
+  }
+}
+
+/** Before anything is read. */
+async function refuseTaken(place: Place, store: Store | undefined, advice: string, signal: AbortSignal): Promise<void> {
+  const taken =
+    store === undefined ? await exists(nameOf(place)) : (await store.head(keyOf(place), { signal })) !== undefined;
+  if (taken) throw new Error(`${nameOf(place)} is there already: ${advice}`);
+}
+
 async function read(place: Place, io: Terminal, signal: AbortSignal): Promise<ArchiveSummary> {
   if (place.kind === 'file') return verifyArchiveFile(place.path, { signal });
   const store = await openStoreFile(place, io.env);
@@ -113,7 +165,12 @@ async function read(place: Place, io: Terminal, signal: AbortSignal): Promise<Ar
 
 function sentence({ meta, sizeBytes, checksum }: ArchiveSummary): string {
   const facts = meta.raftsman;
-  const data = facts === undefined ? 'not of Raftsman' : `${facts.keys} keys at revision ${facts.revision}`;
+  const data =
+    facts === undefined
+      ? 'not of Raftsman'
+      : isTaken(facts)
+        ? `${facts.keys} keys at revision ${facts.revision}`
+        : `${facts.engine} state of ${meta.size} bytes`;
   return `${data}, index ${meta.index}, term ${meta.term}, ${sizeBytes} bytes, ${checksum}`;
 }
 
@@ -135,7 +192,7 @@ async function exists(path: string): Promise<boolean> {
 function words(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as { code?: unknown };
-  if (code === 'EEXIST') return `${error.message}: choose another name, or --force to replace it`;
+  if (code === 'EEXIST') return `${error.message}: choose another name`;
   // The codes of ours are worth searching for; those of the system are in the message already.
   return typeof code === 'string' && /^(ARCHIVE|STORE|ENGINE|CLI)_/.test(code)
     ? `${error.message} [${code}]`

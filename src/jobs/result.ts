@@ -36,7 +36,8 @@ export interface Progress {
 
 /**
  * Of save, verify and fetch. `delete` answers `{"key":"…"}` alone.
- * `revision`, `keys`, `hash`, `engine`, `engineVersion` and `clusterId` are absent for an archive of other make.
+ * `revision`, `keys`, `hash`, `engine`, `engineVersion` and `clusterId` are absent for an archive that was not taken by
+ * Raftsman, converted ones included.
  */
 export interface ArchiveResult {
   readonly key: string;

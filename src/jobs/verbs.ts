@@ -1,6 +1,6 @@
 import { access, readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type Expectation, expectArchive } from '../archive/check.ts';
+import { type Expectation, expectArchive, isTaken } from '../archive/check.ts';
 import { partialSuffix, writeAll, writeAside } from '../archive/file.ts';
 import { ArchiveError, type ArchiveSummary } from '../archive/types.ts';
 import { verifyArchive } from '../archive/verify.ts';
@@ -105,7 +105,7 @@ function resultOf(key: string, { meta, sizeBytes, checksum }: ArchiveSummary): A
     term: exact(meta.term, 'Term'),
     sizeBytes,
     checksum,
-    ...(facts === undefined
+    ...(facts === undefined || !isTaken(facts)
       ? {}
       : {
           revision: facts.revision,

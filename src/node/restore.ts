@@ -2,8 +2,8 @@
 import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { expectEngine } from '../archive/check.ts';
 import { extractState, verifyArchiveFile } from '../archive/file.ts';
-import type { ArchiveSummary } from '../archive/types.ts';
 import { stateOf } from '../etcd/maintenance-stream.ts';
 import type { Log } from '../log.ts';
 import { asIndex, asTerm, type Configuration, type RestoredState } from '../raft/types.ts';
@@ -32,18 +32,15 @@ export async function seedFromArchive({
   configuration,
   log,
 }: SeedOptions): Promise<RestoredState> {
-  const verified = await verify(archive);
-  const { raftsman } = verified.meta;
-  if (raftsman?.engine !== 'Embedded') {
-    throw unusable(archive, `it was made by ${raftsman?.engine ?? 'another program'}, not by the embedded engine`);
-  }
+  const verified = await attempt(archive, () => verifyArchiveFile(archive));
+  const facts = await attempt(archive, () => expectEngine(verified.meta, 'Embedded'));
   const state = join(aside, 'restored.bin');
   const keyValues = new KeyValues();
   try {
-    await extractState(archive, verified, state);
-    await keyValues.restore(stateOf(createReadStream(state)));
-  } catch (error) {
-    throw unusable(archive, (error as Error).message, error);
+    await attempt(archive, async () => {
+      await extractState(archive, verified, state);
+      await keyValues.restore(stateOf(createReadStream(state)));
+    });
   } finally {
     await rm(state, { force: true });
   }
@@ -53,7 +50,7 @@ export async function seedFromArchive({
       `its meta.json is of index ${verified.meta.index}, its state of index ${keyValues.appliedIndex}`,
     );
   }
-  if (keyValues.revision !== raftsman.revision || keyValues.keys !== raftsman.keys) {
+  if (keyValues.revision !== facts.revision || keyValues.keys !== facts.keys) {
     throw unusable(
       archive,
       `its state has revision ${keyValues.revision} and ${keyValues.keys} keys, its meta.json says otherwise`,
@@ -80,9 +77,9 @@ export async function seedFromArchive({
   return { hardState: { term: meta.term, vote: null, commit: meta.index }, snapshot: meta, entries: [] };
 }
 
-async function verify(archive: string): Promise<ArchiveSummary> {
+async function attempt<T>(archive: string, action: () => T | Promise<T>): Promise<T> {
   try {
-    return await verifyArchiveFile(archive);
+    return await action();
   } catch (error) {
     throw unusable(archive, (error as Error).message, error);
   }

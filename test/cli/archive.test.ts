@@ -118,7 +118,7 @@ describe('raftsman archive', () => {
 
   test('wrong usage is status 2 with the flag in one line', async () => {
     for (const [argv, message] of [
-      [[], 'use save, inspect or verify'],
+      [[], 'use save, inspect, verify or convert'],
       [['restore'], 'unknown command "restore"'],
       [['save', 'x'], 'save needs --endpoints'],
       [['save', '--endpoints', 'http://a'], 'save needs a FILE'],

@@ -18,7 +18,8 @@ import {
   verify,
   written,
 } from '../archive/samples.ts';
-import { buildOracle, fixtures, judge, perform } from './raft-snapshot/oracle.ts';
+import { perform } from './go-program.ts';
+import { buildOracle, fixtures, judge } from './raft-snapshot/oracle.ts';
 
 /** Our archives against HashiCorp's published code (Go module raft-snapshot v1.0.4), in both directions. */
 

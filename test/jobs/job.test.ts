@@ -11,6 +11,7 @@ import { EtcdClient } from '../../src/etcd/client.ts';
 import { runJob } from '../../src/jobs/job.ts';
 import { type ArchiveResult, type Outcome, parseOutcome, parseProgress } from '../../src/jobs/result.ts';
 import { archiveOf, goodPieces, sampleState, written } from '../archive/samples.ts';
+import { version } from '../../src/version.ts';
 import { type Single, startSingle } from '../etcd/single.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -71,7 +72,7 @@ describe('a job', () => {
       sizeBytes: archive.sizeBytes,
       checksum: archive.checksum,
       engine: 'Embedded',
-      engineVersion: archive.meta.raftsman?.engineVersion,
+      engineVersion: version,
       clusterId: 'cdf818194e3a8c32',
       cluster: 'demo',
     });

@@ -3,16 +3,22 @@
 //	verify FILE...      one JSON line per file: {"file", "error", "meta"}
 //	write STATE OUT     an archive of a real one-node Raft whose state is the file STATE
 //	restore FILE OUT    restores the archive into a real one-node Raft and writes the state it got to OUT
+//	store BASE TERM INDEX STATE   adds a snapshot to the file store at BASE: its state is the file STATE
+//	open BASE ID        the snapshot as the file store at BASE reads it back: {"meta", "sha256"}
+//	head NAME           what a state of consul or nomad begins with
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-msgpack/codec"
 	"github.com/hashicorp/raft"
 	snapshot "github.com/hashicorp/raft-snapshot"
 )
@@ -125,6 +131,78 @@ func restore(from, to string) error {
 	return os.WriteFile(to, machine.bytes, 0o600)
 }
 
+// servers are of each kind of suffrage.
+var servers = raft.Configuration{Servers: []raft.Server{
+	{Suffrage: raft.Voter, ID: "one", Address: "10.0.0.1:8300"},
+	{Suffrage: raft.Voter, ID: "two", Address: "10.0.0.2:8300"},
+	{Suffrage: raft.Nonvoter, ID: "three", Address: "10.0.0.3:8300"},
+}}
+
+func store(base, term, index, from string) error {
+	bytes, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	t, err := strconv.ParseUint(term, 10, 64)
+	if err != nil {
+		return err
+	}
+	i, err := strconv.ParseUint(index, 10, 64)
+	if err != nil {
+		return err
+	}
+	snapshots, err := raft.NewFileSnapshotStore(base, 100, io.Discard)
+	if err != nil {
+		return err
+	}
+	_, transport := raft.NewInmemTransport("10.0.0.1:8300")
+	sink, err := snapshots.Create(1, i, t, servers, i-1, transport)
+	if err != nil {
+		return err
+	}
+	if err := (&state{bytes: bytes}).Persist(sink); err != nil {
+		return err
+	}
+	fmt.Print(sink.ID())
+	return nil
+}
+
+func open(base, id string) error {
+	snapshots, err := raft.NewFileSnapshotStore(base, 100, io.Discard)
+	if err != nil {
+		return err
+	}
+	meta, in, err := snapshots.Open(id)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, in); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]interface{}{"meta": meta, "sha256": fmt.Sprintf("%x", hash.Sum(nil))})
+}
+
+// head writes what Consul's and Nomad's machines write first, with the encoder and the shapes that they use.
+func head(name string) error {
+	encoder := codec.NewEncoder(os.Stdout, &codec.MsgpackHandle{})
+	if name == "consul" {
+		return encoder.Encode(&struct{ LastIndex uint64 }{41})
+	}
+	if err := encoder.Encode(&struct{}{}); err != nil {
+		return err
+	}
+	if _, err := os.Stdout.Write([]byte{5}); err != nil {
+		return err
+	}
+	type witness struct {
+		Index uint64
+		Time  time.Time
+	}
+	return encoder.Encode([]witness{{41, time.Unix(1, 0).UTC()}})
+}
+
 func run(arguments []string) error {
 	switch {
 	case len(arguments) > 1 && arguments[0] == "verify":
@@ -148,8 +226,14 @@ func run(arguments []string) error {
 		return write(arguments[1], arguments[2])
 	case len(arguments) == 3 && arguments[0] == "restore":
 		return restore(arguments[1], arguments[2])
+	case len(arguments) == 5 && arguments[0] == "store":
+		return store(arguments[1], arguments[2], arguments[3], arguments[4])
+	case len(arguments) == 3 && arguments[0] == "open":
+		return open(arguments[1], arguments[2])
+	case len(arguments) == 2 && arguments[0] == "head":
+		return head(arguments[1])
 	default:
-		return fmt.Errorf("usage: raft-snapshot verify FILE... | write STATE OUT | restore FILE OUT")
+		return fmt.Errorf("usage: raft-snapshot verify FILE... | write STATE OUT | restore FILE OUT | store BASE TERM INDEX STATE | open BASE ID | head NAME")
 	}
 }
 
