@@ -1,8 +1,35 @@
 /** The few file operations that durability rests on, in one place. */
 
 import { constants, write } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { StorageError } from './errors.ts';
+
+/** The segment being written. Each operation is durable when it resolves. */
+export interface AppendFile {
+  /** One write and one data sync. */
+  write(bytes: Uint8Array, at: number): Promise<void>;
+  /** Fills `[from, to)` with zeros; all other zeros and the file's length are durable after it, too. */
+  zero(from: number, to: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * What the log asks of the disk; tests have one that crashes wherever they like. Names (created, renamed, removed) are
+ * durable only after `syncFolder`, and until then in no particular order.
+ */
+export interface LogDisk {
+  list(folder: string): Promise<string[]>;
+  /** Fails with WAL_UNREADABLE, with path and offset. */
+  read(path: string): Promise<Buffer>;
+  makeFolder(path: string): Promise<void>;
+  /** A new file with durable content. */
+  writeNew(path: string, bytes: Uint8Array): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  /** A file, or a folder with all in it; nothing when it is not there. */
+  remove(path: string): Promise<void>;
+  syncFolder(path: string): Promise<void>;
+  openAppend(path: string): Promise<AppendFile>;
+}
 
 /** Makes creations, renames and removals in a folder durable. */
 export async function syncFolder(path: string): Promise<void> {
@@ -14,43 +41,55 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** A file that is complete under `path` or not there at all. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const aside = `${path}.tmp`;
-  await rm(aside, { force: true });
-  const file = await open(aside, 'wx', 0o600);
+const readBytes = 1 << 20;
+
+async function read(path: string): Promise<Buffer> {
+  let at = 0;
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const bytes = Buffer.allocUnsafe(size);
+      while (at < size) {
+        const { bytesRead } = await file.read(bytes, at, Math.min(readBytes, size - at), at);
+        if (bytesRead === 0) break;
+        at += bytesRead;
+      }
+      return bytes.subarray(0, at);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw new StorageError(
+      'WAL_UNREADABLE',
+      `${path} cannot be read at offset ${at}: ${(error as Error).message}; this member does not start without it: ` +
+        'mend the disk or replace the member',
+      error,
+    );
+  }
+}
+
+async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
   try {
     await file.writeFile(bytes);
     await file.sync();
   } finally {
     await file.close();
   }
-  await rename(aside, path);
-  await syncFolder(dirname(path));
 }
 
 const zeros = Buffer.alloc(1 << 20);
 
-/** The segment being written. Each operation is durable when it resolves. */
-export interface AppendFile {
-  /** One write and one data sync. */
-  write(bytes: Uint8Array, at: number): Promise<void>;
-  /** Fills `[from, to)` with zeros. */
-  zero(from: number, to: number): Promise<void>;
-  close(): Promise<void>;
-}
-
-export type OpenAppendFile = (path: string) => Promise<AppendFile>;
-
 /** Two descriptors: records go through one with O_DSYNC, so that a batch costs one system call; zeros through the other. */
-export const openAppendFile: OpenAppendFile = async (path) => {
+async function openAppend(path: string): Promise<AppendFile> {
   const durable = await open(path, constants.O_WRONLY | constants.O_DSYNC);
   const plain = await open(path, constants.O_WRONLY);
   return {
     write: (bytes, at) => writeFully(durable, bytes, at),
     zero: async (from, to) => {
-      for (let at = from; at < to; at += zeros.length) {
-        await plain.write(zeros, 0, Math.min(zeros.length, to - at), at);
+      for (let at = from; at < to; ) {
+        at += (await plain.write(zeros, 0, Math.min(zeros.length, to - at), at)).bytesWritten;
       }
       await plain.datasync();
     },
@@ -58,7 +97,7 @@ export const openAppendFile: OpenAppendFile = async (path) => {
       await Promise.all([durable.close(), plain.close()]);
     },
   };
-};
+}
 
 /** By callback: a promise per system call costs more than the call. */
 function writeFully(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
@@ -74,3 +113,16 @@ function writeFully(file: FileHandle, bytes: Uint8Array, at: number): Promise<vo
     from(0);
   });
 }
+
+export const realDisk: LogDisk = {
+  list: (folder) => readdir(folder),
+  read,
+  makeFolder: async (path) => {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  },
+  writeNew,
+  rename,
+  remove: (path) => rm(path, { recursive: true, force: true }),
+  syncFolder,
+  openAppend,
+};

@@ -1,6 +1,8 @@
 export type StorageErrorCode =
   /** Damage in what was once durable: the member must not start on it. */
   | 'WAL_CORRUPT'
+  /** The disk does not give back what was written. */
+  | 'WAL_UNREADABLE'
   /** A write or sync failed; what is on disk is unknown from here on. */
   | 'WAL_FAILED'
   | 'WAL_CLOSED'
@@ -10,6 +12,7 @@ export type StorageErrorCode =
   | 'SNAPSHOT_CORRUPT'
   | 'SNAPSHOT_MISSING'
   | 'SNAPSHOT_VERSION'
+  | 'SNAPSHOT_EXISTS'
   | 'SNAPSHOT_UNUSABLE'
   | 'DATA_DIR_LOCKED'
   | 'DATA_DIR_UNUSABLE'

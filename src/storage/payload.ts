@@ -22,8 +22,11 @@ function writeU64(buffer: Buffer, value: number, at: number): void {
   buffer.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4);
 }
 
-const readU64 = (buffer: Buffer, at: number): number =>
-  buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 0x1_0000_0000;
+function readU64(buffer: Buffer, at: number): number {
+  const value = buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 0x1_0000_0000;
+  if (!Number.isSafeInteger(value)) throw new RangeError('an integer beyond 2^53');
+  return value;
+}
 
 const view = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
@@ -67,11 +70,26 @@ export function decodeHardState(payload: Uint8Array): StoredHardState {
 
 export const encodeJson = (value: SegmentHead | SnapshotMark): Buffer => Buffer.from(JSON.stringify(value));
 
-export const decodeSnapshotMark = (payload: Uint8Array): SnapshotMark =>
-  JSON.parse(view(payload).toString()) as SnapshotMark;
+export const decodeSnapshotMark = (payload: Uint8Array): SnapshotMark => markFrom(JSON.parse(view(payload).toString()));
+
+function markFrom(value: unknown): SnapshotMark {
+  const mark = (value ?? {}) as SnapshotMark;
+  const numbers = [mark.index, mark.term, mark.configurationIndex];
+  if (!numbers.every(isNatural) || typeof mark.replacesLog !== 'boolean') throw new RangeError('not a snapshot mark');
+  return mark;
+}
 
 export function decodeHead(payload: Uint8Array): SegmentHead {
-  const head = JSON.parse(view(payload).toString()) as SegmentHead;
+  const head = (JSON.parse(view(payload).toString()) ?? {}) as SegmentHead;
   if (head.format !== 1) throw new RangeError(`log format ${String(head.format)}, this version reads format 1`);
+  const numbers = [head.segment, head.allocationBytes, head.firstIndex, head.previousEnd + 1];
+  const names = [head.clusterId, head.memberId];
+  const sane = numbers.every(isNatural) && head.allocationBytes > 0 && names.every((name) => typeof name === 'string');
+  const { hardState } = head;
+  if (!sane || (hardState !== undefined && !(isNatural(hardState.term) && isNatural(hardState.commit))))
+    throw new RangeError('not the head of a segment');
+  for (const mark of head.snapshots) markFrom(mark);
   return head;
 }
+
+const isNatural = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;

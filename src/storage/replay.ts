@@ -1,6 +1,6 @@
 /** Reading a whole log: its segments in order, what supersedes what, and where writing goes on. */
-import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { LogDisk } from './disk.ts';
 import { StorageError, WalCorruptError } from './errors.ts';
 import { decodeEntry, decodeHardState, decodeSnapshotMark } from './payload.ts';
 import { type ReadSegment, readSegment, understand } from './segment.ts';
@@ -13,10 +13,10 @@ const hex = (value: number): string => value.toString(16).padStart(16, '0');
 export const segmentName = (segment: { number: number; firstIndex: number }): string =>
   `${hex(segment.number)}-${hex(segment.firstIndex)}.wal`;
 
-async function listSegments(folder: string) {
+async function listSegments(disk: LogDisk, folder: string) {
   let names: string[];
   try {
-    names = await readdir(folder);
+    names = await disk.list(folder);
   } catch (error) {
     throw new StorageError('WAL_MISSING', `cannot read the log folder ${folder}`, error);
   }
@@ -31,7 +31,7 @@ async function listSegments(folder: string) {
       });
     } else if (name.endsWith('.tmp')) {
       // A segment that was never begun.
-      await rm(join(folder, name), { force: true });
+      await disk.remove(join(folder, name));
     }
   }
   if (segments.length === 0) throw new StorageError('WAL_MISSING', `the log folder ${folder} holds no segment`);
@@ -72,20 +72,33 @@ class Replayed {
   }
 }
 
-export async function readLog(folder: string): Promise<{ contents: WalContents; position: WalPosition }> {
-  const segments = await listSegments(folder);
+export interface ReadLog {
+  readonly contents: WalContents;
+  readonly position: WalPosition;
+  /** The last batch, head included, as it is in the last segment. */
+  readonly lastWrite: { readonly at: number; readonly bytes: Uint8Array };
+}
+
+export async function readLog(disk: LogDisk, folder: string): Promise<ReadLog> {
+  const segments = await listSegments(disk, folder);
   let replayed: Replayed | undefined;
   let before: ReadSegment | undefined;
-  let allocated = 0;
+  let file: Buffer = Buffer.alloc(0);
   for (const [i, segment] of segments.entries()) {
     const { path, number } = segment;
-    const file = await readFile(path);
-    allocated = file.length;
+    file = await disk.read(path);
     const read = readSegment(path, file, number, i === segments.length - 1);
     replayed ??= new Replayed(read.head);
     if (before) checkFollows(path, before, read);
-    for (const { type, payload } of read.records) {
-      understand(path, read.end, () => {
+    if (read.head.firstIndex !== segment.firstIndex || segment.firstIndex !== replayed.lastIndex + 1) {
+      throw new WalCorruptError(
+        path,
+        0,
+        `it begins at index ${read.head.firstIndex}, where the log and its name say ${replayed.lastIndex + 1} and ${segment.firstIndex}`,
+      );
+    }
+    for (const { type, payload, offset } of read.records) {
+      understand(path, offset, () => {
         if (type === 'entry') replayed!.takeEntry(decodeEntry(payload));
         else if (type === 'hardState') replayed!.hardState = decodeHardState(payload);
         else if (type === 'snapshot') replayed!.takeMark(decodeSnapshotMark(payload));
@@ -94,7 +107,7 @@ export async function readLog(folder: string): Promise<{ contents: WalContents; 
     }
     before = read;
   }
-  const { head, end, lastBatch, tornBytes } = before!;
+  const { head, lastStart, end, lastBatch, tornBytes } = before!;
   const { hardState, entries, snapshots, lastIndex } = replayed!;
   const commit = hardState?.commit ?? 0;
   const contents: WalContents = {
@@ -105,9 +118,12 @@ export async function readLog(folder: string): Promise<{ contents: WalContents; 
     tornBytes,
   };
   const { allocationBytes } = head;
+  const allocated = file.length;
   return {
     contents,
     position: { segments, allocationBytes, allocated, end, lastBatch, lastIndex, hardState, snapshots },
+    // A copy: the rest of the segment is not to be kept in memory.
+    lastWrite: { at: lastStart, bytes: Uint8Array.from(file.subarray(lastStart, end)) },
   };
 }
 

@@ -15,12 +15,18 @@ import {
   type WalRecord,
 } from './record.ts';
 
+export interface PlacedRecord extends WalRecord {
+  readonly offset: number;
+}
+
 export interface ReadSegment {
   readonly head: SegmentHead;
   /** The records of complete batches, without the head. */
-  readonly records: readonly WalRecord[];
+  readonly records: readonly PlacedRecord[];
   /** Number of the last complete batch. */
   readonly lastBatch: number;
+  /** Where the last complete batch begins; the head's, when there is no other. */
+  readonly lastStart: number;
   /** Where the last complete batch ends. */
   readonly end: number;
   /** Bytes after `end` that belong to an unfinished batch and must be zeroed before anything is written there. */
@@ -33,9 +39,10 @@ export function readSegment(path: string, file: Buffer, segment: number, isLast:
     throw new WalCorruptError(path, 0, 'the segment does not begin with its head');
   }
   const head = understand(path, 0, () => decodeHead(first.record.payload));
-  const records: WalRecord[] = [];
-  let unfinished: WalRecord[] = [];
+  const records: PlacedRecord[] = [];
+  let unfinished: PlacedRecord[] = [];
   let lastBatch = first.batch;
+  let lastStart = 0;
   let end = first.end;
   let at = first.end;
   let found = decodeRecord(file, at, segment);
@@ -43,23 +50,24 @@ export function readSegment(path: string, file: Buffer, segment: number, isLast:
     if (found.batch !== (lastBatch + 1) >>> 0) {
       throw new WalCorruptError(path, at, `batch ${found.batch} where batch ${(lastBatch + 1) >>> 0} must follow`);
     }
-    unfinished.push(found.record);
+    unfinished.push({ ...found.record, offset: at });
     at = found.end;
     if (found.endsBatch) {
       for (const record of unfinished) records.push(record);
       unfinished = [];
       lastBatch = found.batch;
+      lastStart = end;
       end = at;
     }
   }
   if (!isLast) {
     if (found.is !== 'empty' || at !== end)
       throw new WalCorruptError(path, at, `${whatIs(found)}, and later segments follow`);
-    return { head, records, lastBatch, end, tornBytes: 0 };
+    return { head, records, lastBatch, lastStart, end, tornBytes: 0 };
   }
   checkLength(path, file, head, at);
   const tornBytes = judgeTail({ path, file, segment, end, at, found, nextBatch: (lastBatch + 1) >>> 0 });
-  return { head, records, lastBatch, end, tornBytes };
+  return { head, records, lastBatch, lastStart, end, tornBytes };
 }
 
 /**

@@ -4,9 +4,8 @@
  * one. A failed write or sync is final (never retried: the kernel may have dropped the dirty pages and would report
  * success the second time).
  */
-import { mkdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type AppendFile, type OpenAppendFile, openAppendFile, syncFolder, writeWhole } from './disk.ts';
+import { dirname, join } from 'node:path';
+import { type AppendFile, type LogDisk, realDisk } from './disk.ts';
 import { StorageError } from './errors.ts';
 import { encodeEntry, encodeHardState, encodeJson, type SegmentHead } from './payload.ts';
 import { encodeBatch, headerBytes, maxPayloadBytes, type WalRecord } from './record.ts';
@@ -27,7 +26,7 @@ interface Waiting {
 
 export interface WalInternals extends WalOptions {
   /** Tests put faults here. */
-  readonly openFile?: OpenAppendFile;
+  readonly disk?: LogDisk;
 }
 
 /** Where writing goes on: what a reader of the log knows at its end. */
@@ -50,7 +49,7 @@ export class Wal {
   readonly #identity: Identity;
   readonly #segmentBytes: number;
   readonly #allocationBytes: number;
-  readonly #openFile: OpenAppendFile;
+  readonly #disk: LogDisk;
   readonly #onFailure: (error: Error) => void;
   readonly #onWritten: (seconds: number, bytes: number) => void;
   #segments: Segment[];
@@ -68,6 +67,8 @@ export class Wal {
   #unwrittenCommit: StoredHardState | undefined;
   #flushing: Promise<void> | undefined;
   #extending: Promise<void> | undefined;
+  /** One release after the other. */
+  #releasing: Promise<void> = Promise.resolve();
   #failure: StorageError | undefined;
   #closed = false;
 
@@ -76,7 +77,7 @@ export class Wal {
     this.#identity = identity;
     this.#segmentBytes = options.segmentBytes ?? defaultSegmentBytes;
     this.#allocationBytes = at.allocationBytes;
-    this.#openFile = options.openFile ?? openAppendFile;
+    this.#disk = options.disk ?? realDisk;
     this.#onFailure = options.onFailure ?? (() => {});
     this.#onWritten = options.onWritten ?? (() => {});
     this.#segments = [...at.segments];
@@ -92,9 +93,10 @@ export class Wal {
 
   /** A new, empty log in `folder`, which appears whole or not at all. Fails with WAL_EXISTS. */
   static async create(folder: string, identity: Identity, options: WalInternals = {}): Promise<Wal> {
+    const disk = options.disk ?? realDisk;
     const aside = `${folder}.tmp`;
-    await rm(aside, { recursive: true, force: true });
-    await mkdir(aside, { recursive: true, mode: 0o700 });
+    await disk.remove(aside);
+    await disk.makeFolder(aside);
     const allocationBytes = options.allocationBytes ?? defaultAllocationBytes;
     const position = {
       segments: [],
@@ -106,30 +108,42 @@ export class Wal {
       hardState: undefined,
       snapshots: [],
     };
-    const made = await writeSegment(aside, identity, position);
+    const made = await writeSegment(disk, aside, identity, position);
     try {
-      await rename(aside, folder);
+      await disk.rename(aside, folder);
     } catch (error) {
-      await rm(aside, { recursive: true, force: true });
+      await disk.remove(aside);
       throw new StorageError('WAL_EXISTS', `${folder} already holds a log`, error);
     }
-    await syncFolder(join(folder, '..'));
+    await disk.syncFolder(dirname(folder));
     const path = join(folder, segmentName(made.segment));
-    const file = await (options.openFile ?? openAppendFile)(path);
+    const file = await disk.openAppend(path);
     return new Wal(folder, identity, options, file, { ...position, ...made, segments: [{ ...made.segment, path }] });
   }
 
-  /** Opens an existing log, cuts a torn tail and reads everything. Fails with WAL_MISSING or WAL_CORRUPT. */
+  /**
+   * Opens an existing log, cuts a torn tail and reads everything. Fails with WAL_MISSING, WAL_UNREADABLE or WAL_CORRUPT,
+   * or with WAL_FAILED when what was read cannot be made durable.
+   */
   static async open(folder: string, options: WalInternals = {}): Promise<{ wal: Wal; contents: WalContents }> {
-    const { contents, position } = await readLog(folder);
-    const last = position.segments.at(-1)!;
-    const file = await (options.openFile ?? openAppendFile)(last.path);
-    if (contents.tornBytes > 0) await file.zero(position.end, position.end + contents.tornBytes);
-    const { allocationBytes } = position;
-    const whole = Math.ceil(position.allocated / allocationBytes) * allocationBytes;
-    if (whole > position.allocated) await file.zero(position.allocated, whole);
-    const wal = new Wal(folder, contents.identity, options, file, { ...position, allocated: whole });
-    return { wal, contents };
+    const disk = options.disk ?? realDisk;
+    const { contents, position, lastWrite } = await readLog(disk, folder);
+    const { allocationBytes, allocated, end } = position;
+    const whole = Math.ceil(allocated / allocationBytes) * allocationBytes;
+    try {
+      const file = await disk.openAppend(position.segments.at(-1)!.path);
+      // What a process wrote that died before it was durable can be read and still be lost: the last write is done again,
+      // and zeros and names are synced, before anybody builds on them.
+      await file.write(lastWrite.bytes, lastWrite.at);
+      if (contents.tornBytes > 0) await file.zero(end, end + contents.tornBytes);
+      await file.zero(allocated, whole);
+      await disk.syncFolder(folder);
+      await disk.syncFolder(dirname(folder));
+      const wal = new Wal(folder, contents.identity, options, file, { ...position, allocated: whole });
+      return { wal, contents };
+    } catch (error) {
+      throw failed(folder, error);
+    }
   }
 
   get lastIndex(): number {
@@ -165,15 +179,20 @@ export class Wal {
   }
 
   /** Removes segments whose entries all lie at or below `through`, and forgets snapshot marks below it. */
-  async release(through: number): Promise<void> {
+  release(through: number): Promise<void> {
+    const released = this.#releasing.then(() => this.#remove(through));
+    this.#releasing = released.catch(() => {});
+    return released;
+  }
+
+  async #remove(through: number): Promise<void> {
     this.#snapshots = this.#snapshots.filter((mark) => mark.index >= through);
-    let removed = 0;
     while (this.#segments.length > 1 && this.#segments[1]!.firstIndex <= through + 1) {
-      // Oldest first and one by one: a crash in between leaves no hole.
-      await rm(this.#segments.shift()!.path);
-      removed++;
+      // Oldest first and one by one, each durably: neither a crash nor a failure in between leaves a hole.
+      await this.#disk.remove(this.#segments[0]!.path);
+      await this.#disk.syncFolder(this.#folder);
+      this.#segments.shift();
     }
-    if (removed > 0) await syncFolder(this.#folder);
   }
 
   /** Writes what still waits, then closes. */
@@ -183,6 +202,7 @@ export class Wal {
     if (this.#unwrittenCommit && !this.#failure) this.#flushing ??= this.#flush();
     await this.#flushing?.catch(() => {});
     await this.#extending?.catch(() => {});
+    await this.#releasing;
     await this.#file.close();
   }
 
@@ -191,9 +211,14 @@ export class Wal {
     await Promise.resolve();
     while ((this.#waiting.length > 0 || (this.#closed && this.#unwrittenCommit)) && !this.#failure) {
       const taken = this.#waiting;
+      const commit = this.#unwrittenCommit;
       this.#waiting = [];
+      this.#unwrittenCommit = undefined;
       try {
-        await this.#write(taken.map(({ batch }) => batch));
+        await this.#write(
+          taken.map(({ batch }) => batch),
+          commit,
+        );
         for (const { resolve } of taken) resolve();
       } catch (error) {
         const failure = this.#fail(error);
@@ -204,7 +229,8 @@ export class Wal {
     this.#flushing = undefined;
   }
 
-  async #write(batches: readonly WalBatch[]): Promise<void> {
+  /** `commit` is newer than what the batches say, and covers no entry that is not in them or before. */
+  async #write(batches: readonly WalBatch[], commit: StoredHardState | undefined): Promise<void> {
     if (this.#end > this.#segmentBytes) await this.#cut();
     const records: WalRecord[] = [];
     const add = (type: WalRecord['type'], payload: Uint8Array): void => {
@@ -216,10 +242,7 @@ export class Wal {
       }
       records.push({ type, payload });
     };
-    let hardState: StoredHardState | undefined;
-    for (const batch of batches) hardState = batch.hardState ?? hardState;
-    hardState = this.#unwrittenCommit ?? hardState;
-    this.#unwrittenCommit = undefined;
+    const hardState = commit ?? batches.findLast((batch) => batch.hardState)?.hardState;
     if (hardState) {
       this.#hardState = hardState;
       add('hardState', encodeHardState(hardState));
@@ -240,6 +263,7 @@ export class Wal {
     await this.#allocate(this.#end + bytes.length + headerBytes);
     const began = performance.now();
     await this.#file.write(bytes, this.#end);
+    this.#goOn();
     this.#onWritten((performance.now() - began) / 1000, bytes.length);
     this.#end += bytes.length;
     this.#lastBatch = (this.#lastBatch + 1) >>> 0;
@@ -249,6 +273,7 @@ export class Wal {
   /** Zeros are durable before records go there, so that the file's length proves that nothing was cut off. */
   async #allocate(upTo: number): Promise<void> {
     await this.#extending;
+    this.#goOn();
     if (upTo <= this.#allocated) return;
     const to = Math.ceil(upTo / this.#allocationBytes) * this.#allocationBytes;
     await this.#file.zero(this.#allocated, to);
@@ -273,7 +298,8 @@ export class Wal {
 
   async #cut(): Promise<void> {
     await this.#extending;
-    const made = await writeSegment(this.#folder, this.#identity, {
+    this.#goOn();
+    const made = await writeSegment(this.#disk, this.#folder, this.#identity, {
       segments: this.#segments,
       allocationBytes: this.#allocationBytes,
       allocated: this.#allocated,
@@ -284,7 +310,7 @@ export class Wal {
       snapshots: this.#snapshots,
     });
     const before = this.#file;
-    this.#file = await this.#openFile(made.segment.path);
+    this.#file = await this.#disk.openAppend(made.segment.path);
     await before.close();
     this.#segments.push(made.segment);
     this.#allocated = made.allocated;
@@ -292,21 +318,26 @@ export class Wal {
     this.#lastBatch = made.lastBatch;
   }
 
+  /** Nothing is written or acknowledged after a failure, not even what had nothing to do with it. */
+  #goOn(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
   #fail(error: unknown): StorageError {
     if (this.#failure) return this.#failure;
-    const why = error instanceof Error ? error.message : String(error);
-    this.#failure = new StorageError(
-      'WAL_FAILED',
-      `cannot write the log in ${this.#folder}: ${why}; the member must stop`,
-      error,
-    );
+    this.#failure = failed(this.#folder, error);
     this.#onFailure(this.#failure);
     return this.#failure;
   }
 }
 
+function failed(folder: string, error: unknown): StorageError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new StorageError('WAL_FAILED', `cannot write the log in ${folder}: ${why}; the member must stop`, error);
+}
+
 /** A new segment with its head, complete under its name or not there. */
-async function writeSegment(folder: string, identity: Identity, at: WalPosition) {
+async function writeSegment(disk: LogDisk, folder: string, identity: Identity, at: WalPosition) {
   const number = (at.segments.at(-1)?.number ?? -1) + 1;
   const firstIndex = at.lastIndex + 1;
   const segment: Segment = { number, firstIndex, path: join(folder, segmentName({ number, firstIndex })) };
@@ -326,6 +357,10 @@ async function writeSegment(folder: string, identity: Identity, at: WalPosition)
   const allocated = Math.ceil((bytes.length + headerBytes) / at.allocationBytes) * at.allocationBytes;
   const whole = Buffer.alloc(allocated);
   whole.set(bytes);
-  await writeWhole(segment.path, whole);
+  const aside = `${segment.path}.tmp`;
+  await disk.remove(aside);
+  await disk.writeNew(aside, whole);
+  await disk.rename(aside, segment.path);
+  await disk.syncFolder(folder);
   return { segment, allocated, end: bytes.length, lastBatch };
 }
