@@ -12,7 +12,7 @@
 import { crc32c } from './crc32c.ts';
 import { recordOverhead, trailerBytes, trailerMarker, writeRecordHead } from './encoding.ts';
 import { changesOf, type HistoryView } from './history.ts';
-import type { Snapshot, SnapshotHeader } from './types.ts';
+import { MvccError, type Snapshot, type SnapshotHeader } from './types.ts';
 
 export const magic = new Uint8Array([0x52, 0x41, 0x46, 0x54, 0x53, 0x4d, 0x41, 0x4e]);
 export const formatVersion = 1;
@@ -39,7 +39,19 @@ export function takeSnapshot(
   const json = new TextEncoder().encode(JSON.stringify(described));
   const sizeBytes = preambleBytes + json.length + view.bytes + trailerBytes;
   const header: SnapshotHeader = { ...described, sizeBytes };
-  return { header, slices: () => slices(header, json, view) };
+  let kept: HistoryView | undefined = view;
+  const held = (): HistoryView => {
+    if (kept === undefined) throw new MvccError('MVCC_SNAPSHOT_RELEASED', `the snapshot at ${index} was released`);
+    return kept;
+  };
+  return {
+    header,
+    slices: () => slices(header, json, held()),
+    release: () => {
+      held();
+      kept = undefined;
+    },
+  };
 }
 
 function* slices(header: SnapshotHeader, json: Uint8Array, view: HistoryView): Generator<Uint8Array> {

@@ -129,7 +129,7 @@ export type Result = RangeResult | PutResult | DeleteResult | TxnResult;
  * Why the state refuses an operation, in a stable code:
  * `MVCC_COMPACTED`, `MVCC_FUTURE_REVISION`, `MVCC_KEY_NOT_FOUND` (ignoreValue or ignoreLease without the key),
  * `MVCC_LEASE_NOT_FOUND`, and for a snapshot that cannot be restored `MVCC_SNAPSHOT_CORRUPT`, `MVCC_SNAPSHOT_TRUNCATED`,
- * `MVCC_SNAPSHOT_VERSION`.
+ * `MVCC_SNAPSHOT_VERSION`; `MVCC_SNAPSHOT_RELEASED` is a mistake of the caller.
  */
 export type MvccErrorCode =
   | 'MVCC_COMPACTED'
@@ -138,7 +138,8 @@ export type MvccErrorCode =
   | 'MVCC_LEASE_NOT_FOUND'
   | 'MVCC_SNAPSHOT_CORRUPT'
   | 'MVCC_SNAPSHOT_TRUNCATED'
-  | 'MVCC_SNAPSHOT_VERSION';
+  | 'MVCC_SNAPSHOT_VERSION'
+  | 'MVCC_SNAPSHOT_RELEASED';
 
 export class MvccError extends Error {
   override readonly name = 'MvccError';
@@ -171,6 +172,11 @@ export interface Snapshot {
   readonly header: SnapshotHeader;
   /** Slices of at most 64 KiB, `header.sizeBytes` together. Every call starts anew. */
   slices(): IterableIterator<Uint8Array>;
+  /**
+   * Gives back what the store has let go of since (HR-24): until then a snapshot keeps every change that it shows. Once;
+   * `slices` fails afterwards.
+   */
+  release(): void;
 }
 
 export interface StateHash {

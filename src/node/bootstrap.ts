@@ -18,7 +18,7 @@ import { dial } from './hello.ts';
 import type { ClusterIdentity } from './identity.ts';
 import { KeyValues } from './kv.ts';
 import { seedFromArchive } from './restore.ts';
-import { metaOf } from './snapshot-transfer.ts';
+import { metaOf } from './snapshot-header.ts';
 
 /** The newest, and the one before it in case the newest is damaged. */
 export const retainedSnapshots = 2;
@@ -135,8 +135,8 @@ async function readDataDir(paths: DataPaths, open: OpenOptions) {
     const store = await openSnapshotFolder({ folder: paths.snapshots, retain: retainedSnapshots, now: Date.now, warn });
     // Proposals give up first, and know why.
     const keyValues = new KeyValues({ requestTimeoutMs: requestTimeoutMs + 1000 });
-    const load = async ({ meta, chunks }: OpenSnapshot): Promise<void> => {
-      await keyValues.restore(chunks);
+    const load = async ({ meta, read }: OpenSnapshot): Promise<void> => {
+      await keyValues.restore(read());
       if (keyValues.appliedIndex !== meta.index)
         throw new Error(`it holds the state at index ${keyValues.appliedIndex}`);
     };

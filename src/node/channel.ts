@@ -72,6 +72,18 @@ export class Channel {
     this.#handlers = handlers;
   }
 
+  /** Frames go elsewhere from here on; who handled them before still hears of the end. */
+  redirect(handlers: ChannelHandlers): void {
+    const { onClose } = this.#handlers;
+    this.#handlers = {
+      onPayload: handlers.onPayload,
+      onClose: (error) => {
+        onClose(error);
+        handlers.onClose(error);
+      },
+    };
+  }
+
   /** Goes out with the next `flush`. */
   send(frame: Uint8Array): void {
     if (this.#closed) return;
@@ -93,22 +105,18 @@ export class Channel {
     this.flush();
   }
 
-  /** Sends and waits until the kernel took most of what waits: for streams. Rejects when the channel closes. */
-  async sendSlowly(frame: Uint8Array): Promise<void> {
-    this.send(frame);
+  /**
+   * Sends and waits until the kernel took all of it: for streams. `frame` may be used again then. Rejects when the channel
+   * closes.
+   */
+  sendSlowly(frame: Uint8Array): Promise<void> {
     this.flush();
-    while (this.#socket.writableNeedDrain && !this.#closed) {
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          this.#socket.off('drain', done);
-          this.#socket.off('close', done);
-          resolve();
-        };
-        this.#socket.on('drain', done);
-        this.#socket.on('close', done);
+    return new Promise((resolve, reject) => {
+      this.#socket.write(frame, (error) => {
+        if (error) reject(this.#error ?? error);
+        else resolve();
       });
-    }
-    if (this.#closed) throw this.#error ?? new FrameError('the connection was closed');
+    });
   }
 
   pause(): void {

@@ -99,8 +99,8 @@ export class Driver {
       threshold: options.snapshotCount,
       periodMs: options.snapshotPeriodMs,
       random: options.raft.random,
-      positions: () => ({ applied: this.#applied, last: this.#raft.lastIndex }),
-      metaAt: (applied) => this.#raft.snapshotMeta(applied),
+      raft: this.#raft,
+      applied: () => this.#applied,
       hardState: (commit) => {
         if (commit > this.#hardState.commit) this.#hardState = { ...this.#hardState, commit };
         return this.#hardState;
@@ -271,7 +271,7 @@ export class Driver {
         this.snapshots.onRefused(command.message, command.reason);
         break;
       case 'compact':
-        void this.snapshots.release(command.through);
+        void this.snapshots.compact(command.through).catch(() => {});
         break;
       case 'roleChanged':
         this.#roleChanged(command);

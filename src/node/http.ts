@@ -1,5 +1,6 @@
 /** Health, readiness, metrics and version over HTTP, in etcd's shapes. */
 import Fastify, { type FastifyReply } from 'fastify';
+import type { StoredSnapshotMeta } from '../storage/types.ts';
 import { version } from '../version.ts';
 import { hostAndPort, NodeError } from './flags.ts';
 import { etcdApiVersion } from './kv-backend.ts';
@@ -15,6 +16,9 @@ export interface HealthSource {
   notAlive(): string | undefined;
 }
 
+/** HR-15: a person, or a script, wants a snapshot now. */
+export type TakeSnapshot = () => Promise<StoredSnapshotMeta>;
+
 export interface HttpServer {
   close(): Promise<void>;
 }
@@ -23,6 +27,7 @@ export async function serveHttp(
   listenUrls: readonly string[],
   source: HealthSource,
   metrics: NodeMetrics,
+  takeSnapshot: TakeSnapshot,
 ): Promise<HttpServer> {
   const servers: { close(): Promise<unknown> }[] = [];
   for (const url of listenUrls) {
@@ -42,6 +47,15 @@ export async function serveHttp(
     app.get('/metrics', async (_, reply) =>
       reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
     );
+    app.post('/snapshot', async (_, reply) => {
+      try {
+        const { id, index, term, size } = await takeSnapshot();
+        return { id, index, term, sizeBytes: size };
+      } catch (error) {
+        const { code, message } = error as { code?: string; message: string };
+        return reply.code(statusOf(code)).send({ error: message, code });
+      }
+    });
     try {
       await app.listen(hostAndPort(url));
     } catch (error) {
@@ -56,6 +70,18 @@ export async function serveHttp(
     servers.push(app);
   }
   return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
+}
+
+/** 409: not in the state that it is in now. 503: not by this process any more. */
+function statusOf(code: string | undefined): number {
+  switch (code) {
+    case 'RAFT_SNAPSHOT_REFUSED':
+      return 409;
+    case 'SNAPSHOT_STOPPED':
+      return 503;
+    default:
+      return 500;
+  }
 }
 
 /** As etcd: a leader, and unless told otherwise a linearizable read. */

@@ -4,6 +4,7 @@ import { EtcdError, etcdError } from '../etcd/errors.ts';
 import type { ResponseHeader } from '../etcd/gen/rpc.ts';
 import { decimalId } from '../etcd/ids.ts';
 import type { EtcdBackend } from '../etcd/server.ts';
+import type { Snapshot } from '../mvcc/types.ts';
 import { version as raftsmanVersion } from '../version.ts';
 import type { KeyValues, MemberDriver } from './kv.ts';
 import { refusal } from './kv-errors.ts';
@@ -124,8 +125,17 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver): EtcdB
           engineVersion: raftsmanVersion,
         },
         sizeBytes,
-        slices: snapshot.slices(),
+        slices: slicesOf(snapshot),
       };
     },
   };
+}
+
+/** Gives the view back when the stream has ended, however it ended (HR-24). */
+function* slicesOf(snapshot: Snapshot): Generator<Uint8Array> {
+  try {
+    yield* snapshot.slices();
+  } finally {
+    snapshot.release();
+  }
 }

@@ -34,6 +34,7 @@ export function refusal(error: unknown): EtcdError {
     case 'MVCC_SNAPSHOT_CORRUPT':
     case 'MVCC_SNAPSHOT_TRUNCATED':
     case 'MVCC_SNAPSHOT_VERSION':
+    case 'MVCC_SNAPSHOT_RELEASED':
       throw error;
   }
 }

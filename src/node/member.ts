@@ -143,7 +143,9 @@ export class RunningMember {
     const { keyValues, isNew, restored } = this.#opened;
     const { listenClientUrls, listenPeerUrls, listenMetricsUrls, name } = this.#options;
     metrics.observe({ driver: this.#driver, keyValues, transport: this.#transport });
-    this.#http = await serveHttp(listenMetricsUrls, this.#health(), metrics);
+    this.#http = await serveHttp(listenMetricsUrls, this.#health(), metrics, () =>
+      this.#driver.snapshots.snapshotter.take(),
+    );
     await this.#transport.start(listenPeerUrls);
     this.#driver.start(this.#transport);
     try {

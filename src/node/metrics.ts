@@ -91,6 +91,14 @@ export class NodeMetrics {
       'Own snapshots that failed.',
       () => snapshots.snapshotter.counters.failed,
     );
+    const steps = new Histogram({
+      name: 'raftsman_snapshot_duration_seconds',
+      help: 'Own snapshots: the whole (take), and of it making the files, writing the state, and letting the log go (compact).',
+      labelNames: ['step'],
+      buckets: Array.from({ length: 14 }, (_, i) => 0.005 * 2 ** i),
+      registers,
+    });
+    snapshots.snapshotter.onStep = (step, seconds) => steps.observe({ step }, seconds);
     gauge(
       'raftsman_snapshot_last_seconds',
       'Duration of the last own snapshot.',
@@ -98,6 +106,22 @@ export class NodeMetrics {
     );
     counter('raftsman_snapshots_sent_total', 'Snapshots sent to members.', () => snapshots.counters.sentSnapshots);
     counter('raftsman_snapshots_received_total', 'Snapshots received.', () => snapshots.counters.receivedSnapshots);
+    counter(
+      'raftsman_snapshot_streams_resumed_total',
+      'Streams of snapshots, sent or received, that went on where one before broke off.',
+      () => snapshots.counters.resumedSnapshots,
+    );
+    counter(
+      'raftsman_snapshots_unavailable_total',
+      'Times that a follower had to wait for a snapshot: being prepared, or another follower was being sent to.',
+      () => snapshots.counters.unavailableSnapshots,
+    );
+    counter('raftsman_snapshot_sent_bytes_total', 'Bytes of snapshots sent.', () => snapshots.counters.sentBytes);
+    counter(
+      'raftsman_snapshot_received_bytes_total',
+      'Bytes of snapshots received.',
+      () => snapshots.counters.receivedBytes,
+    );
     counter(
       'raftsman_snapshot_sends_failed_total',
       'Snapshots that did not arrive.',

@@ -3,21 +3,29 @@
  * and lets go of the log behind them. The driver hands Raft's commands here; what comes of them goes back as events.
  */
 import type { Log } from '../log.ts';
+import type { Raft } from '../raft/raft.ts';
 import {
-  asIndex,
   type HardState,
   type Index,
   type MemberId,
+  RaftError,
   type RaftEvent,
   type SnapshotMessage,
   type SnapshotMeta,
 } from '../raft/types.ts';
 import type { FolderSnapshotStore } from '../storage/snapshots.ts';
+import type { OpenSnapshot } from '../storage/types.ts';
 import type { Wal } from '../storage/wal.ts';
 import type { Channel } from './channel.ts';
 import type { KeyValues } from './kv.ts';
-import { receiveSnapshot, sendSnapshot, type TransferCounters, type Verdict } from './snapshot-transfer.ts';
+import type { TransferCounters } from './snapshot-header.ts';
+import { realClock, SnapshotOutbox } from './snapshot-outbox.ts';
+import { SnapshotReceiver, type Verdict } from './snapshot-receiver.ts';
+import { sendSnapshot } from './snapshot-sender.ts';
 import { Snapshotter } from './snapshotter.ts';
+
+/** How long connections to a follower may break without it getting any further. Then somebody else may be served. */
+const giveUpAfterMs = 5000;
 
 export interface SnapshotsOptions {
   readonly self: MemberId;
@@ -30,8 +38,8 @@ export interface SnapshotsOptions {
   readonly threshold: number;
   readonly periodMs: number;
   readonly random: () => number;
-  readonly positions: () => { readonly applied: Index; readonly last: Index };
-  readonly metaAt: (applied: Index) => SnapshotMeta;
+  readonly raft: Pick<Raft, 'snapshotMeta' | 'lastIndex' | 'status'>;
+  readonly applied: () => Index;
   /** What goes with a mark in the log, which counts only up to the commit index: `commit` is known to be committed. */
   readonly hardState: (commit: Index) => HardState;
   readonly step: (event: RaftEvent) => void;
@@ -39,12 +47,16 @@ export interface SnapshotsOptions {
 
 export interface SnapshotCounters extends TransferCounters {
   failedSnapshotSends: number;
+  /** Asked for while none was ready, or while another follower was being sent to. */
+  unavailableSnapshots: number;
 }
 
 export class Snapshots {
   readonly snapshotter: Snapshotter;
   readonly counters: SnapshotCounters = {
     failedSnapshotSends: 0,
+    unavailableSnapshots: 0,
+    resumedSnapshots: 0,
     sentSnapshots: 0,
     receivedSnapshots: 0,
     sentBytes: 0,
@@ -53,6 +65,11 @@ export class Snapshots {
   readonly #options: SnapshotsOptions;
   /** Last entry in the newest snapshot. */
   #index: Index;
+  #compacted = 0;
+  #compaction = Promise.resolve();
+  readonly #outbox: SnapshotOutbox;
+  readonly #receiver: SnapshotReceiver;
+  readonly #sending = new AbortController();
   #openChannel: ((to: MemberId) => Promise<Channel>) | undefined;
   /** Snapshots that wait for Raft's word, by sender. */
   readonly #offers = new Map<string, (verdict: Verdict) => void>();
@@ -60,21 +77,39 @@ export class Snapshots {
   constructor(options: SnapshotsOptions) {
     this.#options = options;
     this.#index = options.index;
-    const { store, log, threshold, periodMs, random, positions, metaAt, keyValues } = options;
+    const { self, store, log, threshold, periodMs, random, raft, applied, keyValues } = options;
     this.snapshotter = new Snapshotter({
       store,
       log,
       threshold,
       periodMs,
       random,
-      positions: () => ({ ...positions(), snapshot: this.#index }),
-      metaAt,
-      freeze: () => keyValues.snapshot(),
-      record: (meta) => this.#mark(meta, false),
-      taken: (meta) => {
-        this.#index = asIndex(Math.max(this.#index, meta.index));
-        options.step({ type: 'snapshotTaken', meta });
+      positions: () => ({ applied: applied(), last: raft.lastIndex, snapshot: this.#index }),
+      metaAt: (index) => {
+        if (raft.status().snapshotIndex <= index) return raft.snapshotMeta(index);
+        throw new RaftError(
+          'RAFT_SNAPSHOT_REFUSED',
+          'a snapshot of the leader is being installed: ask again after that',
+        );
       },
+      freeze: () => keyValues.snapshot(),
+      record: async (meta) => {
+        await this.#mark(meta, false);
+        if (meta.index > this.#index) this.#index = meta.index;
+      },
+      compact: (meta) => {
+        options.step({ type: 'snapshotTaken', meta });
+        return this.compact(raft.status().firstIndex - 1);
+      },
+    });
+    this.#outbox = new SnapshotOutbox({ prepare: (atLeast) => this.#prepare(atLeast), clock: realClock, log });
+    this.#receiver = new SnapshotReceiver({
+      self,
+      store,
+      log,
+      counters: this.counters,
+      offer: (message) => this.#ask(message, 'snapshotOffered'),
+      stored: (message) => this.#ask(message, 'snapshotReceived'),
     });
   }
 
@@ -82,42 +117,46 @@ export class Snapshots {
     this.#openChannel = openChannel;
   }
 
-  /** Resolves when no own snapshot is being written any more. */
-  stop(): Promise<void> {
-    return this.snapshotter.stop();
+  /** Resolves when nothing is written any more. */
+  async stop(): Promise<void> {
+    this.#sending.abort(new Error('the member stops'));
+    this.#outbox.stop();
+    this.#answerOffers({ wanted: false, reason: 'the member stops' });
+    await Promise.all([this.snapshotter.stop(), this.#receiver.stop()]);
   }
 
   onApplied(bytes: number): void {
     this.snapshotter.onApplied(bytes);
   }
 
-  /** `sendSnapshot`: ends with `snapshotSent`. */
+  /** `sendSnapshot`: ends with `snapshotSent`, at once when none can be sent now. Raft then asks again. */
   async send(message: SnapshotMessage): Promise<void> {
-    const { log, store, step } = this.#options;
+    const { log, step } = this.#options;
+    const { to } = message;
+    const snapshot = this.#outbox.get(message.meta.index);
+    if (!snapshot) {
+      this.counters.unavailableSnapshots++;
+      step({ type: 'snapshotSent', to, ok: false });
+      return;
+    }
     let ok = false;
     try {
-      const meta = await sendSnapshot(message, store, this.#openChannel!, this.counters);
-      log.info('sent a snapshot', { to: message.to, index: meta.index });
+      const { counters } = this;
+      const { signal } = this.#sending;
+      await sendSnapshot({ message, snapshot, openChannel: this.#openChannel!, counters, giveUpAfterMs, signal });
+      log.info('sent a snapshot', { to, index: snapshot.meta.index });
       ok = true;
     } catch (error) {
       this.counters.failedSnapshotSends++;
-      log.warn('could not send a snapshot', { to: message.to, error });
+      log.warn('could not send a snapshot', { to, error });
     }
-    step({ type: 'snapshotSent', to: message.to, ok });
+    this.#outbox.clearUsed();
+    step({ type: 'snapshotSent', to, ok });
   }
 
   /** A member wants to send one on this channel. */
   receive(from: MemberId, channel: Channel): void {
-    const { self, store, log, step } = this.#options;
-    const ask = (message: SnapshotMessage, type: 'snapshotOffered' | 'snapshotReceived'): Promise<Verdict> =>
-      new Promise((resolve) => {
-        this.#offers.get(from)?.({ wanted: false, reason: 'another snapshot was offered since' });
-        this.#offers.set(from, resolve);
-        step({ type, message });
-      });
-    const offer = (message: SnapshotMessage): Promise<Verdict> => ask(message, 'snapshotOffered');
-    const stored = (message: SnapshotMessage): Promise<Verdict> => ask(message, 'snapshotReceived');
-    void receiveSnapshot({ from, self, channel, store, log, counters: this.counters, offer, stored });
+    void this.#receiver.receive(from, channel);
   }
 
   /** `receiveSnapshot`. */
@@ -137,15 +176,21 @@ export class Snapshots {
     return this.#mark(meta, true);
   }
 
-  /** `installSnapshot`, the state machine's part. */
+  /** `installSnapshot`, the state machine's part. Its failure is the member's (D18). */
   async install(meta: SnapshotMeta, durable: Promise<void>): Promise<void> {
     await durable;
     const { store, keyValues, log } = this.#options;
     const stored = (await store.list()).find(({ index, term }) => index === meta.index && term === meta.term);
     if (!stored) throw new Error(`the snapshot at ${meta.index} that was just stored is gone`);
-    await keyValues.restore((await store.open(stored.id)).chunks);
+    const snapshot = await store.open(stored.id);
+    try {
+      await keyValues.restore(snapshot.read());
+    } finally {
+      await snapshot.close();
+    }
     log.info('replaced the state by a snapshot', { index: meta.index, term: meta.term, revision: keyValues.revision });
-    await this.release(meta.index);
+    // A failure is logged; the next compaction does it.
+    await this.compact(meta.index).catch(() => {});
   }
 
   onInstalled(meta: SnapshotMeta): void {
@@ -154,17 +199,50 @@ export class Snapshots {
   }
 
   /**
-   * `compact`. Lets go what neither Raft nor the oldest kept snapshot needs: the next newest is there in case the newest
-   * is damaged.
+   * `compact`: removes from the disk what neither Raft nor the oldest kept snapshot needs; the next newest is there in case
+   * the newest is damaged. Asked for by Raft's command and by who waits for a snapshot to be complete, done once.
    */
-  async release(through: number): Promise<void> {
-    const { store, wal, log } = this.#options;
-    try {
-      const oldest = (await store.list()).at(-1);
-      await wal.release(Math.min(through, oldest?.index ?? 0));
-    } catch (error) {
-      log.warn('could not remove old log segments', { error });
+  compact(through: number): Promise<void> {
+    if (through > this.#compacted) {
+      const { log } = this.#options;
+      log.info('compacting the log', { from: this.#compacted + 1, through });
+      this.#compacted = through;
+      this.#outbox.closeBefore(through);
+      this.#compaction = this.#release(through);
+      this.#compaction.catch((error: unknown) => {
+        this.#compacted = 0;
+        log.warn('could not remove old log segments', { error });
+      });
     }
+    return this.#compaction;
+  }
+
+  async #release(through: number): Promise<void> {
+    const { store, wal } = this.#options;
+    const oldest = (await store.list()).at(-1);
+    await wal.release(Math.min(through, oldest?.index ?? 0));
+  }
+
+  /** The newest that is stored, or if that does not reach or is damaged one taken now. */
+  async #prepare(atLeast: number): Promise<OpenSnapshot> {
+    const { store, log } = this.#options;
+    for (const { id, index } of await store.list()) {
+      if (index < atLeast) continue;
+      try {
+        return await store.open(id);
+      } catch (error) {
+        log.error('a stored snapshot cannot be sent', { id, error });
+      }
+    }
+    return store.open((await this.snapshotter.take()).id);
+  }
+
+  #ask(message: SnapshotMessage, type: 'snapshotOffered' | 'snapshotReceived'): Promise<Verdict> {
+    return new Promise((resolve) => {
+      this.#offers.get(message.from)?.({ wanted: false, reason: 'another snapshot was offered since' });
+      this.#offers.set(message.from, resolve);
+      this.#options.step({ type, message });
+    });
   }
 
   /** The log's record of a snapshot, with a commit index that makes it count (RA-07). */

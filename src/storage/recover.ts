@@ -33,7 +33,12 @@ export async function recoverSnapshot(
       continue;
     }
     try {
-      await options.load(await store.open(meta.id));
+      const snapshot = await store.open(meta.id);
+      try {
+        await options.load(snapshot);
+      } finally {
+        await snapshot.close();
+      }
       return mark;
     } catch (error) {
       failures.push(`${meta.id}: ${error instanceof Error ? error.message : String(error)}`);

@@ -98,6 +98,9 @@ export interface NewSnapshot {
 /** A snapshot being written: invisible until `close` has made it durable (HR-08). */
 export interface SnapshotSink {
   readonly id: string;
+  /** Bytes written so far. */
+  readonly size: number;
+  /** `chunk` may be used again when it has resolved. */
   write(chunk: Uint8Array): Promise<void>;
   /** Of what was written so far; see `StoredSnapshotMeta.crc`. */
   checksum(): string;
@@ -109,8 +112,13 @@ export interface SnapshotSink {
 
 export interface OpenSnapshot {
   readonly meta: StoredSnapshotMeta;
-  /** The bytes of state.bin, once. */
-  readonly chunks: AsyncIterable<Uint8Array>;
+  /**
+   * The bytes of state.bin from `offset` on, as often as wanted until `close`. A chunk's memory is used again for the next
+   * one: whoever keeps bytes copies them.
+   */
+  read(offset?: number): AsyncIterable<Uint8Array>;
+  /** From here on it goes when it is beyond the retained number (HR-07). Idempotent. */
+  close(): Promise<void>;
 }
 
 export interface SnapshotStore {
@@ -118,6 +126,6 @@ export interface SnapshotStore {
   create(snapshot: NewSnapshot): Promise<SnapshotSink>;
   /** Newest first by (term, index, id), at most the retained number (HR-06). */
   list(): Promise<StoredSnapshotMeta[]>;
-  /** Reads the whole state once to check it before a byte is handed out; fails with code SNAPSHOT_CORRUPT (HR-34). */
+  /** Reads the whole state once to check it before a byte is handed out; fails with code SNAPSHOT_CORRUPT (HR-34). Close it. */
   open(id: string): Promise<OpenSnapshot>;
 }

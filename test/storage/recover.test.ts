@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { dataPaths, holdsMember, lockDataDir } from '../../src/storage/data-dir.ts';
 import { recoverSnapshot } from '../../src/storage/recover.ts';
 import { openSnapshotFolder } from '../../src/storage/snapshots.ts';
-import type { LogEntry, SnapshotMark } from '../../src/storage/types.ts';
+import type { LogEntry, OpenSnapshot, SnapshotMark } from '../../src/storage/types.ts';
 import { newFolder } from './folder.ts';
 
 const mark = (index: number, replacesLog = false): SnapshotMark => ({
@@ -37,8 +37,8 @@ async function newStore(indexes: number[]) {
 const hardState = { term: 1, vote: null, commit: 0 };
 const options = {
   warn: () => {},
-  load: async ({ chunks }: { chunks: AsyncIterable<Uint8Array> }) => {
-    for await (const chunk of chunks) expect(chunk.length).toBeGreaterThan(0);
+  load: async ({ read }: OpenSnapshot) => {
+    for await (const chunk of read()) expect(chunk.length).toBeGreaterThan(0);
   },
 };
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { Crc64 } from '../../src/crc64.ts';
 import { openSnapshotFolder } from '../../src/storage/snapshots.ts';
+import type { OpenSnapshot } from '../../src/storage/types.ts';
 import { newFolder } from './folder.ts';
 
 const configuration = { voters: ['a', 'b'] };
@@ -25,10 +26,19 @@ async function save(store: Store, index: number, text: string, term = 3) {
   return sink.close();
 }
 
+async function textOf({ read }: OpenSnapshot, offset = 0): Promise<string> {
+  let text = '';
+  for await (const chunk of read(offset)) text += Buffer.from(chunk).toString();
+  return text;
+}
+
 async function read(store: Store, id: string): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of (await store.open(id)).chunks) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
+  const snapshot = await store.open(id);
+  try {
+    return await textOf(snapshot);
+  } finally {
+    await snapshot.close();
+  }
 }
 
 describe('one snapshot', () => {
@@ -149,14 +159,15 @@ describe('the folder', () => {
     expect((await readdir(folder)).length).toBe(2);
   });
 
-  test('a snapshot that is being read is kept until it was read', async () => {
+  test('HR-07 an opened snapshot can be read from anywhere, again and again, and is kept until it is closed', async () => {
     const { store } = await newStore(1);
     const old = await save(store, 1, 'old state');
     const open = await store.open(old.id);
     await save(store, 2, 'new state');
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of open.chunks) chunks.push(chunk);
-    expect(Buffer.concat(chunks).toString()).toBe('old state');
+    expect(await textOf(open)).toBe('old state');
+    expect(await textOf(open, 4)).toBe('state');
+    await open.close();
+    await open.close();
     await expect(store.open(old.id)).rejects.toMatchObject({ code: 'SNAPSHOT_MISSING' });
   });
 
