@@ -5,6 +5,7 @@ import { ApiError, isAlreadyExists, isNotFound } from '../kube/errors.ts';
 import { type Job, jobs } from '../kube/kinds.ts';
 import {
   controllerOf,
+  type Key,
   type KubeObject,
   keyOf,
   type Live,
@@ -14,6 +15,7 @@ import {
   type ResourceType,
   refOf,
 } from '../kube/objects.ts';
+import type { ReconcileResult } from '../runtime/contract.ts';
 import type { Latest } from './latest.ts';
 
 /** An object of the name that we need belongs to somebody else. */
@@ -67,12 +69,35 @@ export async function createOnce<T extends KubeObject>(
   }
 }
 
-/** How soon what was refused is tried again: a quota may have grown. */
-export const REFUSED_RETRY_MS = 15_000;
-
 /** The API server will not have this object: it is invalid, forbidden by admission, or over a quota. */
 export function isRefusal(error: unknown): boolean {
   return error instanceof ApiError && [400, 403, 413, 422].includes(error.status);
+}
+
+/** How soon what was refused is tried again: a quota may have grown. */
+export const REFUSED_RETRY_MS = 15_000;
+
+/** What could not be made for an object, in words, until it is made or nobody wants it any more. */
+export class Refusals {
+  readonly #reasons = new Map<Key, string>();
+
+  /** As the plan wants to see it. */
+  of(key: Key): { readonly refused?: string } {
+    const refused = this.#reasons.get(key);
+    return refused === undefined ? {} : { refused };
+  }
+
+  /** Notes it, and when to look again: at once, so that the plan says it, then from time to time. Other errors go on. */
+  note(key: Key, error: unknown): ReconcileResult {
+    if (!(error instanceof NameTakenError) && !isRefusal(error)) throw error;
+    const told = this.#reasons.get(key) === messageOf(error);
+    this.#reasons.set(key, messageOf(error));
+    return { requeueAfterMs: told ? REFUSED_RETRY_MS : 1 };
+  }
+
+  forget(key: Key): void {
+    this.#reasons.delete(key);
+  }
 }
 
 /** A namespace that is being deleted takes nothing new. */

@@ -24,15 +24,7 @@ import { jobNames, memberUrl } from '../names.ts';
 import { Polls, type Question } from '../polls.ts';
 import { followJobs, progressOf, progressPolls } from '../progress.ts';
 import { byLabel, jobsOf, selections, type World } from '../world.ts';
-import {
-  createOnce,
-  expireJob,
-  isRefusal,
-  messageOf,
-  NameTakenError,
-  REFUSED_RETRY_MS,
-  writeStatus,
-} from '../writes.ts';
+import { createOnce, expireJob, messageOf, Refusals, writeStatus } from '../writes.ts';
 import type { Proof, RestoreAction, RestoreObserved } from './observed.ts';
 import { ends, ownJobs, planRestore } from './plan.ts';
 import { isOfRestore } from './preconditions.ts';
@@ -52,7 +44,7 @@ export function restoreController(world: World): RestoreController {
   const { own, managed } = selections(world.namespace);
   const type = raftRestore as ResourceType<RaftRestore>;
   const clusters = raftCluster as ResourceType<RaftCluster>;
-  const refused = new Map<Key, string>();
+  const refusals = new Refusals();
   const progress = progressPolls(world, RESTORE_CONTROLLER);
   const proofs = new Polls<Fingerprint>({
     clock: world.clock,
@@ -68,7 +60,7 @@ export function restoreController(world: World): RestoreController {
     if (!restore || restore.status?.completionTime !== undefined || restore.metadata.deletionTimestamp !== undefined) {
       progress.ask(key, []);
       proofs.ask(key, []);
-      refused.delete(key);
+      refusals.forget(key);
       if (!restore) return {};
     }
     const now = new Date(context.now);
@@ -77,12 +69,9 @@ export function restoreController(world: World): RestoreController {
     try {
       await act(key, observed, plan.actions, context);
     } catch (error) {
-      if (!(error instanceof NameTakenError) && !isRefusal(error)) throw error;
-      const told = refused.get(key) === messageOf(error);
-      refused.set(key, messageOf(error));
-      return { requeueAfterMs: told ? REFUSED_RETRY_MS : 1 };
+      return refusals.note(key, error);
     }
-    if (plan.actions.some(({ kind }) => kind === 'createJob')) refused.delete(key);
+    if (plan.actions.some(({ kind }) => kind === 'createJob')) refusals.forget(key);
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
   }
 
@@ -116,7 +105,7 @@ export function restoreController(world: World): RestoreController {
       ...(store ? { store } : {}),
       ...(found ? { target: found } : {}),
       ...(told ? { progress: told } : {}),
-      ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
+      ...refusals.of(key),
     };
   }
 

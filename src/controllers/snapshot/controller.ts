@@ -13,16 +13,7 @@ import { SNAPSHOT } from '../labels.ts';
 import { jobNames } from '../names.ts';
 import { followJobs, progressPolls } from '../progress.ts';
 import { byLabel, jobsOf, selections, type World } from '../world.ts';
-import {
-  createOnce,
-  expireJob,
-  isRefusal,
-  messageOf,
-  NameTakenError,
-  namespaceEnds,
-  REFUSED_RETRY_MS,
-  writeStatus,
-} from '../writes.ts';
+import { createOnce, expireJob, namespaceEnds, Refusals, writeStatus } from '../writes.ts';
 import { ARCHIVE_FINALIZER, ownJobs, planSnapshot, type SnapshotAction, type SnapshotObserved } from './plan.ts';
 
 export const SNAPSHOT_CONTROLLER = 'snapshot';
@@ -38,13 +29,13 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
   const { own, managed } = selections(world.namespace);
   const type = raftSnapshot as ResourceType<RaftSnapshot>;
   const polls = progressPolls(world, SNAPSHOT_CONTROLLER);
-  const refused = new Map<Key, string>();
+  const refusals = new Refusals();
 
   async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
     const snapshot = views.snapshots.get(key);
     if (!snapshot) {
       polls.ask(key, []);
-      refused.delete(key);
+      refusals.forget(key);
       return {};
     }
     const now = new Date(context.now);
@@ -65,7 +56,7 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
       ...(cluster ? { cluster } : {}),
       ...(store ? { store } : {}),
       ...(progress ? { progress } : {}),
-      ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
+      ...refusals.of(key),
     };
     if (isHeld(snapshot) && (await endingNamespace(namespace ?? '', context.signal))) {
       context.log.info('the namespace goes: the archive is left in its store', { archive: snapshot.status?.key });
@@ -76,13 +67,9 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
     try {
       await act(key, snapshot, plan.actions, context);
     } catch (error) {
-      if (!(error instanceof NameTakenError) && !isRefusal(error)) throw error;
-      const told = refused.get(key) === messageOf(error);
-      refused.set(key, messageOf(error));
-      // Said at once, and from then on by the plan, until the Job is taken.
-      return { requeueAfterMs: told ? REFUSED_RETRY_MS : 1 };
+      return refusals.note(key, error);
     }
-    if (plan.actions.some(({ kind }) => kind === 'createJob')) refused.delete(key);
+    if (plan.actions.some(({ kind }) => kind === 'createJob')) refusals.forget(key);
     const failed = plan.actions.some((action) => action.kind === 'event' && action.event.reason === 'SnapshotFailed');
     if (failed) recheckStore(near(snapshot.spec.storeName));
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
