@@ -56,7 +56,7 @@ describe('quorums', () => {
     );
   });
 
-  test('a joint configuration needs both majorities to commit', () => {
+  test('RS-14 a joint configuration needs both majorities to commit', () => {
     expect(held(joint('abc', 'cde'), { a: 9, b: 9, c: 9, d: 4, e: 2 })).toBe(4);
     expect(held(joint('abc', 'cde'), { a: 1, b: 2, c: 9, d: 9, e: 9 })).toBe(2);
     expect(held(joint('', ''), {})).toBe(0);
@@ -71,12 +71,12 @@ describe('quorums', () => {
     ['abc', 'cde', 'ab', '', 'pending'],
     ['abc', 'cde', 'abcd', '', 'won'],
     ['abc', 'cde', 'ab', 'de', 'lost'],
-  ])('votes of %s and %s: granted %s, refused %s: %s', (voters, outgoing, granted, refused, result) => {
+  ])('RS-14 votes of %s and %s: granted %s, refused %s: %s', (voters, outgoing, granted, refused, result) => {
     const vote = (id: MemberId) => (granted.includes(id) ? true : refused.includes(id) ? false : undefined);
     expect(voteResult(joint(voters, outgoing), vote)).toBe(result);
   });
 
-  test('learners get the log and have no vote', () => {
+  test('RS-15 learners get the log and have no vote', () => {
     const configuration = joint('ab', 'bc', 'd');
     expect(membersOf(configuration)).toEqual(['a', 'b', 'c', 'd']);
     expect(isVoter(configuration, asMemberId('c'))).toBe(true);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
 import { Raft } from '../../src/raft/raft.ts';
-import { a, append, b, c, entry, member, receive, tick, ticksUntilCampaign, vote } from './single.ts';
+import { a, append, b, c, entry, member, persist, receive, tick, ticksUntilCampaign, vote } from './single.ts';
 
 describe('election timeouts', () => {
   test.each([
@@ -38,6 +38,27 @@ describe('election timeouts', () => {
     expect(ticksUntilCampaign(raft)).toBe(1);
   });
 
+  test('GR-11 a candidate raises the term, votes for itself and asks all others, with its last entry', () => {
+    const raft = member({ preVote: false });
+    persist(raft, receive(raft, append(4, 0, 0, [entry(1, 4)])));
+    tick(raft, 10);
+    const commands = raft.take();
+    expect(commands).toContainEqual({ type: 'roleChanged', role: 'candidate', term: 5, leader: null });
+    expect(commands).toContainEqual(
+      expect.objectContaining({ type: 'persist', hardState: expect.objectContaining({ term: 5, vote: a }) }),
+    );
+    expect(persist(raft, commands).messages).toEqual(
+      [b, c].map((to) => expect.objectContaining({ type: 'vote', to, term: 5, lastIndex: 1, lastTerm: 4 })),
+    );
+  });
+
+  test('GR-11 a candidate that hears of a leader of its term follows it', () => {
+    const raft = member({ preVote: false });
+    tick(raft, 10);
+    receive(raft, append(1, 0, 0));
+    expect([raft.role, raft.term, raft.leader]).toEqual(['follower', 1, b]);
+  });
+
   test('GR-11 a candidate that nobody answers stands again in the next term', () => {
     const raft = member({ preVote: false });
     tick(raft, 10);
@@ -46,7 +67,7 @@ describe('election timeouts', () => {
     expect([raft.role, raft.term]).toEqual(['candidate', 2]);
   });
 
-  test('a pre-vote that nobody answers never raises the term', () => {
+  test('RS-06 a pre-vote that nobody answers never raises the term', () => {
     const raft = member();
     tick(raft, 200);
     expect([raft.role, raft.term]).toEqual(['preCandidate', 0]);
@@ -54,7 +75,7 @@ describe('election timeouts', () => {
 });
 
 describe('votes', () => {
-  test('D1 a granted vote leaves only with the write that makes it durable', () => {
+  test('D1 RS-03 a granted vote leaves only with the write that makes it durable', () => {
     const commands = receive(member(), vote(3, 0, 0));
     expect(commands.filter(({ type }) => type === 'send')).toEqual([]);
     expect(commands).toContainEqual(
@@ -79,7 +100,16 @@ describe('votes', () => {
     ]);
   });
 
-  test('thesis §4.2.3 whoever hears a leader ignores votes until the minimum election timeout is over', () => {
+  test('GR-15 the same candidate gets the vote of the term again', () => {
+    const raft = member();
+    persist(raft, receive(raft, vote(3, 0, 0)));
+    expect(receive(raft, vote(3, 0, 0))).toContainEqual({
+      type: 'send',
+      message: expect.objectContaining({ type: 'voteResponse', to: c, granted: true, term: 3 }),
+    });
+  });
+
+  test('RS-07 RS-17 thesis §4.2.3 whoever hears a leader ignores votes until the minimum election timeout is over', () => {
     const raft = member({}, [0, 0.9]);
     receive(raft, append(1, 0, 0));
     tick(raft, 9);
@@ -92,7 +122,7 @@ describe('votes', () => {
     expect(raft.term).toBe(1);
   });
 
-  test('a real candidacy goes out only when it is durable, and the own vote counts only then', () => {
+  test('RS-03 a real candidacy goes out only when it is durable, and the own vote counts only then', () => {
     const raft = new Raft({ id: a, random: () => 0 }, initialState(configurationOf([a])));
     expect(raft.role).toBe('candidate');
     const [changed, write] = raft.take();

@@ -11,6 +11,32 @@ describe('following', () => {
     ]);
   });
 
+  test('GR-16 what fits is appended, then committed as far as the leader did and the entries go, then acknowledged', () => {
+    const raft = member();
+    const commands = receive(raft, append(1, 0, 0, [entry(1, 1), entry(2, 1)], 9));
+    expect(raft.status()).toMatchObject({ role: 'follower', leader: b, term: 1, lastIndex: 2, commit: 2 });
+    expect(persist(raft, commands).messages).toEqual([
+      expect.objectContaining({ type: 'appendResponse', to: b, accepted: true, index: 2, term: 1 }),
+    ]);
+  });
+
+  test.each([
+    [5, 1],
+    [2, 9],
+    [3, 9],
+  ])(
+    'GR-17 what does not fit the log is refused, before its end or behind it: previous entry %i of term %i',
+    (index, term) => {
+      const raft = member();
+      persist(raft, receive(raft, append(1, 0, 0, [entry(1, 1), entry(2, 1)], 1)));
+      expect(receive(raft, append(9, index, term, [entry(index + 1, 9)], 9))).toContainEqual({
+        type: 'send',
+        message: expect.objectContaining({ type: 'appendResponse', accepted: false, index }),
+      });
+      expect(raft.status()).toMatchObject({ lastIndex: 2, commit: 1 });
+    },
+  );
+
   test('GR-17 what is committed is never cut off, whatever is sent', () => {
     const raft = member();
     persist(raft, receive(raft, append(1, 0, 0, [entry(1, 1), entry(2, 1)], 2)));
@@ -20,7 +46,7 @@ describe('following', () => {
     expect(raft.status()).toMatchObject({ commit: 2, lastIndex: 2 });
   });
 
-  test('an entry is acknowledged only by the write that makes it durable, and the same again waits for it', () => {
+  test('RS-03 an entry is acknowledged only by the write that makes it durable, and the same again waits for it', () => {
     const raft = member();
     const first = receive(raft, append(1, 0, 0, [entry(1, 1)]));
     const again = receive(raft, append(1, 0, 0, [entry(1, 1)]));
@@ -81,7 +107,7 @@ describe('following', () => {
     expect(sizes(raft.take())).toEqual([1]);
   });
 
-  test('heartbeats are answered without waiting for the disk', () => {
+  test('RS-27 heartbeats are answered without waiting for the disk', () => {
     const raft = member();
     const commands = receive(raft, append(1, 0, 0, [entry(1, 1)]), {
       type: 'heartbeat',

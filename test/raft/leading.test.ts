@@ -1,9 +1,48 @@
 import { describe, expect, test } from '@jest/globals';
-import { asTerm } from '../../src/raft/types.ts';
-import { a, accepted, b, c, leader, persist, type Received, receive, tick } from './single.ts';
+import { asIndex, asTerm } from '../../src/raft/types.ts';
+import { a, accepted, append, b, c, entry, leader, member, persist, type Received, receive, tick } from './single.ts';
+
+const granted = { type: 'voteResponse', from: b, to: a, term: asTerm(1), preVote: false, granted: true } as const;
+
+/** Whom a tick sends one. */
+function heartbeats(raft: ReturnType<typeof member>): readonly string[] {
+  tick(raft, 1);
+  return raft
+    .take()
+    .flatMap((one) => (one.type === 'send' && one.message.type === 'heartbeat' ? [one.message.to] : []));
+}
 
 describe('leading', () => {
-  test('GR-13 opens the term with a no-op to everybody', () => {
+  test('GR-13 opens the term with a no-op to everybody, from its own last entry on, and sends heartbeats', () => {
+    const raft = member({ preVote: false });
+    persist(raft, receive(raft, append(1, 0, 0, [entry(1, 1)])));
+    tick(raft, 10);
+    persist(raft, raft.take());
+    const elected = receive(raft, { ...granted, term: asTerm(2) });
+    const opened = [b, c].map((to) => ({
+      type: 'send',
+      message: expect.objectContaining({
+        type: 'append',
+        to,
+        prevIndex: 1,
+        prevTerm: 1,
+        entries: [{ index: 2, term: 2, kind: 'noop', data: new Uint8Array() }],
+      }),
+    }));
+    expect(elected).toEqual(expect.arrayContaining(opened));
+    expect(heartbeats(raft)).toEqual([b, c]);
+  });
+
+  test('GR-13 a leader no more sends no heartbeats', () => {
+    const raft = leader();
+    expect(heartbeats(raft)).toEqual([b, c]);
+    receive(raft, append(2, 1, 1, [], 0));
+    expect(raft.role).toBe('follower');
+    expect(heartbeats(raft)).toEqual([]);
+    expect(raft.status().progress).toEqual([]);
+  });
+
+  test('GR-13 knows nothing of the others at first', () => {
     expect(leader().status()).toMatchObject({
       lastIndex: 1,
       commit: 0,
@@ -24,7 +63,7 @@ describe('leading', () => {
     expect(commands.filter((one) => one.type === 'persist')).toHaveLength(1);
   });
 
-  test('D10 a quorum without the own disk commits, the own disk alone does not', () => {
+  test('D10 RS-04 a quorum without the own disk commits, the own disk alone does not', () => {
     const raft = leader();
     receive(raft, accepted(1));
     expect(raft.commit).toBe(1);
@@ -36,7 +75,7 @@ describe('leading', () => {
     expect(raft.commit).toBe(2);
   });
 
-  test('D11 a read is confirmed by answers to its own round, not by older ones', () => {
+  test('D11 RS-09 a read is confirmed by answers to its own round, not by older ones', () => {
     const raft = leader();
     persist(raft, receive(raft, accepted(1)));
     const answer = (round: number): Received => ({ type: 'heartbeatResponse', from: b, to: a, term: asTerm(1), round });
@@ -49,18 +88,65 @@ describe('leading', () => {
     expect(receive(raft, answer(2))).toContainEqual({ type: 'readReady', ids: [2], index: 1 });
   });
 
-  test('GR-14 a higher term in any answer ends the leadership', () => {
+  const header = { from: b, to: a, term: asTerm(5) };
+  test.each<[Received, string | null]>([
+    [append(5, 0, 0), b],
+    [{ ...header, type: 'heartbeat', commit: asIndex(0), round: 0 }, b],
+    [{ ...header, type: 'commit', commit: asIndex(0) }, b],
+    [{ ...accepted(1), term: asTerm(5) }, null],
+    [{ ...header, type: 'heartbeatResponse', round: 0 }, null],
+    [{ ...header, type: 'voteResponse', preVote: false, granted: false }, null],
+    [{ ...header, type: 'voteResponse', preVote: true, granted: false }, null],
+    [{ ...header, type: 'readIndexResponse', ids: [], index: null }, null],
+  ])('GR-14 a higher term ends the leadership and clears the vote, whatever brings it: %j', (message, known) => {
     const raft = leader();
-    receive(raft, { ...accepted(1), term: asTerm(5) });
-    expect([raft.role, raft.term, raft.leader]).toEqual(['follower', 5, null]);
+    const commands = receive(raft, message);
+    expect([raft.role, raft.term, raft.leader]).toEqual(['follower', 5, known]);
+    expect(commands).toContainEqual(
+      expect.objectContaining({
+        type: 'persist',
+        sync: true,
+        hardState: expect.objectContaining({ term: 5, vote: null }),
+      }),
+    );
   });
 
-  test('thesis §6.2 without a quorum of answers in an election timeout it steps down', () => {
-    const raft = leader();
-    tick(raft, 10);
-    expect(raft.role).toBe('follower');
-    expect(leader({ checkQuorum: false }).role).toBe('leader');
+  test('RS-07 thesis §6.2 without a quorum of answers in an election timeout it steps down', () => {
+    const [alone, answered, unchecked] = [leader(), leader(), leader({ checkQuorum: false })];
+    tick(alone, 10);
+    for (let timeout = 0; timeout < 3; timeout++) {
+      receive(answered, accepted(1));
+      for (const raft of [answered, unchecked]) tick(raft, 10);
+    }
+    expect([alone.role, answered.role, unchecked.role]).toEqual(['follower', 'leader', 'leader']);
   });
+
+  test.each([
+    [3, 'append'],
+    [2, 'snapshot'],
+  ])(
+    'RA-12 GR-30 with 4 and 5 kept behind a snapshot, a follower that ends at %i gets the rest by %s',
+    (last, means) => {
+      const raft = leader({ trailingLogs: 2 });
+      receive(raft, accepted(1));
+      for (const id of [1, 2, 3, 4]) raft.step({ type: 'propose', id, data: new Uint8Array(1) });
+      persist(raft, raft.take());
+      receive(raft, accepted(5), accepted(last, c));
+      raft.step({ type: 'applied', index: asIndex(5) });
+      raft.step({ type: 'snapshotTaken', meta: raft.snapshotMeta(asIndex(5)) });
+      expect(raft.take()).toContainEqual({ type: 'compact', through: 3 });
+      raft.step({ type: 'unreachable', member: c });
+      const commands = raft.take();
+      expect(commands).toEqual([
+        means === 'append'
+          ? {
+              type: 'send',
+              message: expect.objectContaining({ to: c, prevIndex: 3, entries: [{}, {}].map(expect.anything) }),
+            }
+          : { type: 'sendSnapshot', message: expect.objectContaining({ to: c }) },
+      ]);
+    },
+  );
 
   test('an acknowledgement of what it never had is ignored', () => {
     const raft = leader();

@@ -13,7 +13,7 @@ describe('writes under way', () => {
     expect(persists.idle).toBe(true);
   });
 
-  test('ABA: a completion does not speak for what was cut off after it was issued, though it came back', () => {
+  test('RS-05 ABA: a completion does not speak for what was cut off after it was issued, though it came back', () => {
     const persists = new Persists();
     persists.issue(t(2), i(5));
     persists.truncated(i(4));
@@ -22,7 +22,7 @@ describe('writes under way', () => {
     expect(persists.complete(2, t(2))).toBe(5);
   });
 
-  test('ABA: a completion of an older term stabilises nothing', () => {
+  test('RS-05 ABA: a completion of an older term stabilises nothing', () => {
     const persists = new Persists();
     persists.issue(t(1), i(5));
     persists.issue(t(2), i(5));

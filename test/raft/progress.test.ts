@@ -56,7 +56,7 @@ describe('progress', () => {
     expect(progress).toMatchObject({ state: 'probe', next: 6 });
   });
 
-  test('RA-25 the window frees everything up to an acknowledged message', () => {
+  test('RA-25 RS-26 the window frees everything up to an acknowledged message', () => {
     const progress = probing(1);
     progress.accepted(at(1));
     for (const end of [2, 3]) progress.window.add(at(end), 10);

@@ -33,16 +33,26 @@ function restored(parts: {
 const start = (state: RestoredState): Raft => new Raft({ id, random }, state);
 
 describe('settings', () => {
-  test('RA-25 the numbers: 1 MiB messages, 256 unanswered', () => {
+  test('RA-25 RS-26 the numbers: 10 ticks to an election, 1 MiB messages, 256 unanswered, 64 MiB uncommitted', () => {
     expect(settingsOf({ id, random })).toMatchObject({
       electionTicks: 10,
       heartbeatTicks: 1,
       maxMessageBytes: 1024 * 1024,
       maxInflightMessages: 256,
+      maxInflightBytes: 16 * 1024 * 1024,
+      maxUncommittedBytes: 64 * 1024 * 1024,
       trailingLogs: 10240,
       preVote: true,
       checkQuorum: true,
     });
+  });
+
+  test('RS-10 reads by lease are off, and cannot be had without CheckQuorum', () => {
+    expect(settingsOf({ id, random }).leaseReads).toBe(false);
+    expect(settingsOf({ id, random, leaseReads: true }).leaseReads).toBe(true);
+    expect(() => settingsOf({ id, random, leaseReads: true, checkQuorum: false })).toThrow(
+      'leaseReads needs checkQuorum',
+    );
   });
 
   test.each([

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { initialState } from '../../src/raft/configuration.ts';
-import { Raft } from '../../src/raft/raft.ts';
-import { asIndex, asTerm, type SnapshotMessage } from '../../src/raft/types.ts';
-import { a, append, b, cluster, entry, member, persist, receive } from './single.ts';
+import { configurationOf } from '../../src/raft/configuration.ts';
+import { encodeConfiguration } from '../../src/raft/membership.ts';
+import type { Raft } from '../../src/raft/raft.ts';
+import { asIndex, asTerm, type Configuration, type Entry, type SnapshotMessage } from '../../src/raft/types.ts';
+import { a, append, b, c, cluster, entry, member, persist, receive } from './single.ts';
 
 describe('snapshots', () => {
   function applied(): Raft {
@@ -12,7 +13,7 @@ describe('snapshots', () => {
     return raft;
   }
 
-  test('HR-03 HR-19 the meta is that of the applied state, with the committed configuration', () => {
+  test('HR-03 RA-06 the meta is that of the state as applied, not that of the end of the log', () => {
     expect(applied().snapshotMeta(asIndex(2))).toEqual({
       index: 2,
       term: 1,
@@ -21,21 +22,34 @@ describe('snapshots', () => {
     });
   });
 
+  const larger: Configuration = { ...cluster, learners: configurationOf([c]).voters };
+  const change = (index: number, term: number): Entry => ({
+    ...entry(index, term),
+    kind: 'configuration',
+    data: encodeConfiguration(larger, ''),
+  });
+
+  test('HR-19 the configuration is the committed one with its index, although a newer one counts already', () => {
+    const raft = member();
+    persist(raft, receive(raft, append(1, 0, 0, [entry(1, 1), change(2, 1)], 1)));
+    raft.step({ type: 'applied', index: asIndex(1) });
+    expect(raft.status().configuration).toEqual(larger);
+    expect(raft.snapshotMeta(asIndex(1))).toMatchObject({ configuration: cluster, configurationIndex: 0 });
+  });
+
   test('HR-18 GR-23 nothing applied, nothing to snapshot', () => {
     expect(() => member().snapshotMeta(asIndex(0))).toThrow(expect.objectContaining({ code: 'RAFT_SNAPSHOT_REFUSED' }));
   });
 
   test('HR-20 refused behind a configuration that is not applied, allowed at it', () => {
-    const state = initialState(cluster);
-    const snapshot = { ...state.snapshot, configurationIndex: asIndex(2) };
-    const raft = new Raft({ id: a, random: () => 0 }, { ...state, snapshot });
-    persist(raft, receive(raft, append(1, 0, 0, [entry(1, 1), entry(2, 1)], 2)));
+    const raft = member();
+    persist(raft, receive(raft, append(1, 0, 0, [entry(1, 1), change(2, 1)], 2)));
     raft.step({ type: 'applied', index: asIndex(1) });
     expect(() => raft.snapshotMeta(asIndex(1))).toThrow(
       'cannot take snapshot now, wait until the configuration entry at 2 has been applied (have applied 1)',
     );
     raft.step({ type: 'applied', index: asIndex(2) });
-    expect(raft.snapshotMeta(asIndex(2)).configurationIndex).toBe(2);
+    expect(raft.snapshotMeta(asIndex(2))).toMatchObject({ configuration: larger, configurationIndex: 2 });
   });
 
   test('HR-25 RA-08 only a durable snapshot compacts, and leaves the trailing entries', () => {
@@ -56,15 +70,20 @@ describe('snapshots', () => {
     meta: { index: asIndex(index), term: asTerm(term), configuration: cluster, configurationIndex: asIndex(0) },
   });
 
-  test('GR-29 RA-13 D5 an installed snapshot sets log, commit and configuration, and the term never goes back', () => {
+  test('GR-29 RA-13 RA-16 D5 an installed snapshot sets log, commit and configuration, and the term never goes back', () => {
     const raft = member();
     receive(raft, append(7, 0, 0, [entry(1, 1)]));
-    const message = { ...snapshot(20, 3), term: asTerm(7) };
+    const { meta } = snapshot(20, 3);
+    const message = {
+      ...snapshot(20, 3),
+      term: asTerm(7),
+      meta: { ...meta, configuration: larger, configurationIndex: asIndex(15) },
+    };
     raft.step({ type: 'snapshotOffered', message });
     expect(raft.take()).toEqual([{ type: 'receiveSnapshot', message }]);
     raft.step({ type: 'snapshotReceived', message });
     const types = raft.take().map(({ type }) => type);
-    expect(types).toEqual(['installSnapshot', 'persist']);
+    expect(types).toEqual(['configurationChanged', 'installSnapshot', 'persist']);
     expect(raft.status()).toMatchObject({
       term: 7,
       commit: 20,
@@ -72,6 +91,8 @@ describe('snapshots', () => {
       firstIndex: 21,
       lastIndex: 20,
       snapshotIndex: 20,
+      configuration: larger,
+      configurationIndex: 15,
     });
     raft.step({ type: 'applied', index: asIndex(20) });
     expect(raft.status().applied).toBe(20);
