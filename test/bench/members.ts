@@ -1,18 +1,31 @@
 /** Three members as processes on loopback: ours or etcd's, with the same flags, since ours takes etcd's. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { EtcdClient } from '../../src/etcd/client.ts';
+import type { StatusResponse } from '../../src/etcd/gen/rpc.ts';
+import { kill, removeFolder, start, temporaryFolder } from './owned.ts';
 
-export interface Members {
+/** How one kind of member is started: `command` gets etcd's flags appended. */
+export interface Kind {
   readonly name: string;
-  readonly endpoints: readonly string[];
-  /** Resident memory of all members together, in bytes. */
-  residentBytes(): number;
-  stop(): Promise<void>;
+  readonly command: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** Heartbeat and election are etcd's defaults, said aloud since both kinds are compared by them. */
+const timing = { 'heartbeat-interval': '100', 'election-timeout': '1000' } as const;
+const names = ['m0', 'm1', 'm2'] as const;
+/** One tick of the clock in /proc/PID/stat: USER_HZ is 100 on every Linux that Node runs on. */
+const tickMicroseconds = 10_000;
+const startWithinMs = 30_000;
+
+interface Member {
+  readonly flags: readonly string[];
+  readonly log: string;
+  process: ChildProcess;
 }
 
 async function freePorts(count: number): Promise<number[]> {
@@ -30,73 +43,173 @@ async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** `command` gets etcd's flags appended. Resolves when a write has gone through. */
-export async function startMembers(name: string, command: readonly string[]): Promise<Members> {
-  const folder = mkdtempSync(join(tmpdir(), `raftsman-bench-${name}-`));
-  const ports = await freePorts(9);
-  const names = ['m0', 'm1', 'm2'];
-  const peer = (n: number) => `http://127.0.0.1:${ports[n * 3 + 1]}`;
-  const client = (n: number) => `http://127.0.0.1:${ports[n * 3]}`;
-  const children: ChildProcess[] = names.map((member, n) => {
-    const log = openSync(join(folder, `${member}.log`), 'w');
-    const flags = {
-      name: member,
-      'data-dir': join(folder, member),
-      'listen-client-urls': client(n),
-      'advertise-client-urls': client(n),
-      'listen-peer-urls': peer(n),
-      'initial-advertise-peer-urls': peer(n),
-      'initial-cluster': names.map((one, k) => `${one}=${peer(k)}`).join(','),
-      'initial-cluster-state': 'new',
-      'initial-cluster-token': `bench-${name}`,
-      'listen-metrics-urls': `http://127.0.0.1:${ports[n * 3 + 2]}`,
-    };
-    return spawn(
-      command[0]!,
-      [...command.slice(1), ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`)],
-      {
-        stdio: ['ignore', log, log],
-      },
-    );
-  });
-  const stop = async () => {
-    await Promise.all(
-      children.map(async (child) => {
-        if (child.exitCode !== null || child.signalCode !== null) return;
-        const ended = new Promise((resolve) => child.once('exit', resolve));
-        child.kill('SIGKILL');
-        await ended;
-      }),
-    );
-    rmSync(folder, { recursive: true, force: true });
+function flagsOf(kind: string, folder: string, ports: readonly number[], n: number): string[] {
+  const url = (port: number): string => `http://127.0.0.1:${ports[port]}`;
+  const flags = {
+    name: names[n]!,
+    'data-dir': join(folder, names[n]!),
+    'listen-client-urls': url(n * 3),
+    'advertise-client-urls': url(n * 3),
+    'listen-peer-urls': url(n * 3 + 1),
+    'initial-advertise-peer-urls': url(n * 3 + 1),
+    'initial-cluster': names.map((name, k) => `${name}=${url(k * 3 + 1)}`).join(','),
+    'initial-cluster-state': 'new',
+    'initial-cluster-token': `bench-${kind}`,
+    'listen-metrics-urls': url(n * 3 + 2),
+    ...timing,
   };
-  const endpoints = names.map((_, n) => client(n));
-  const end = performance.now() + 30_000;
-  for (;;) {
-    const probe = new EtcdClient({ endpoints: [endpoints[0]!], deadlineMs: 1000 });
+  return Object.entries(flags).map(([key, value]) => `--${key}=${value}`);
+}
+
+export class Members {
+  readonly name: string;
+  readonly endpoints: readonly string[];
+  readonly #kind: Kind;
+  readonly #folder: string;
+  readonly #members: readonly Member[];
+  readonly #clients: readonly EtcdClient[];
+
+  /** Resolves when a write has gone through. */
+  static async start(kind: Kind): Promise<Members> {
+    const folder = temporaryFolder(`raftsman-bench-${kind.name}-`);
+    const members = new Members(kind, folder, await freePorts(names.length * 3));
     try {
-      await probe.put({ key: Buffer.from('bench/ready'), value: Buffer.from('yes') });
-      break;
+      await members.#ready();
     } catch (error) {
-      const died = children.findIndex((child) => child.exitCode !== null);
-      if (died >= 0 || performance.now() > end) {
-        const log = readFileSync(join(folder, `m${Math.max(died, 0)}.log`), 'utf8').slice(-2000);
-        await stop();
-        throw new Error(`three members of ${name} took no write in 30 s: ${(error as Error).message}\n${log}`);
-      }
-      await delay(100);
+      await members.stop();
+      throw error;
+    }
+    return members;
+  }
+
+  private constructor(kind: Kind, folder: string, ports: readonly number[]) {
+    this.name = kind.name;
+    this.#kind = kind;
+    this.#folder = folder;
+    this.endpoints = names.map((_, n) => `http://127.0.0.1:${ports[n * 3]}`);
+    this.#clients = this.endpoints.map((endpoint) => new EtcdClient({ endpoints: [endpoint], deadlineMs: 1000 }));
+    this.#members = names.map((name, n) => {
+      const [flags, log] = [flagsOf(kind.name, folder, ports, n), join(folder, `${name}.log`)];
+      return { flags, log, process: this.#spawn(flags, log) };
+    });
+  }
+
+  /** The place in `endpoints` of the one that leads. */
+  async leader(): Promise<number> {
+    const statuses = await this.#statuses();
+    const at = statuses.findIndex((status) => status !== undefined && status.leader === status.header?.memberId);
+    if (at < 0) throw new Error(`no member of ${this.name} says that it leads`);
+    return at;
+  }
+
+  /** Decimal, as members tell it. */
+  async memberId(at: number): Promise<string> {
+    return (await this.#clients[at]!.status()).header!.memberId;
+  }
+
+  /** As given, the leader's first: a load generator with a single connection takes the first. */
+  async leaderFirst(): Promise<string[]> {
+    const leader = this.endpoints[await this.leader()]!;
+    return [leader, ...this.endpoints.filter((endpoint) => endpoint !== leader)];
+  }
+
+  /** Processor time since the start of each member, user and system, in microseconds. */
+  cpuMicroseconds(): number[] {
+    return this.#members.map(({ process: { pid } }) => {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return (Number(fields[11]) + Number(fields[12])) * tickMicroseconds;
+    });
+  }
+
+  /** Of all members together. */
+  residentBytes(): number {
+    return this.#members.reduce((sum, { process: { pid } }) => {
+      const line = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+      return sum + Number(line?.[1] ?? 0) * 1024;
+    }, 0);
+  }
+
+  /** `kill -9`: resolves when the process is gone. */
+  kill(at: number): Promise<void> {
+    return kill(this.#members[at]!.process);
+  }
+
+  /** Starts a killed member on its data again; resolves when it has caught up with the others. */
+  async restart(at: number): Promise<void> {
+    const member = this.#members[at]!;
+    member.process = this.#spawn(member.flags, member.log);
+    await this.#until('a restarted member has caught up', async () => {
+      const statuses = await this.#statuses();
+      const applied = statuses.map((status) => status?.raftAppliedIndex ?? -1);
+      return statuses.every((status) => status?.leader !== '0') && applied[at]! >= Math.max(...applied) - 100;
+    });
+  }
+
+  async stop(): Promise<void> {
+    for (const client of this.#clients) client.close();
+    await Promise.all(this.#members.map(({ process }) => kill(process)));
+    removeFolder(this.#folder);
+  }
+
+  #spawn(flags: readonly string[], log: string): ChildProcess {
+    const { command, environment } = this.#kind;
+    const descriptor = openSync(log, 'a');
+    try {
+      return start(command[0]!, [...command.slice(1), ...flags], {
+        stdio: ['ignore', descriptor, descriptor],
+        env: { ...process.env, ...environment },
+      });
     } finally {
-      probe.close();
+      closeSync(descriptor);
     }
   }
-  return {
-    name,
-    endpoints,
-    residentBytes: () =>
-      children.reduce((sum, child) => {
-        const line = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'));
-        return sum + Number(line?.[1] ?? 0) * 1024;
-      }, 0),
-    stop,
-  };
+
+  /** In the order of `endpoints`; undefined for a member that does not answer. */
+  #statuses(): Promise<(StatusResponse | undefined)[]> {
+    return Promise.all(this.#clients.map((client) => client.status().catch(() => undefined)));
+  }
+
+  #ready(): Promise<void> {
+    return this.#until('a write goes through', async () => {
+      await this.#clients[0]!.put({ key: Buffer.from('bench/ready'), value: Buffer.from('yes') });
+      return true;
+    });
+  }
+
+  async #until(what: string, condition: () => Promise<boolean>): Promise<void> {
+    const end = performance.now() + startWithinMs;
+    let why = 'it never held';
+    for (;;) {
+      try {
+        if (await condition()) return;
+      } catch (error) {
+        why = (error as Error).message;
+      }
+      const died = this.#members.find(({ process }) => process.exitCode !== null);
+      if (died || performance.now() > end) {
+        const log = readFileSync((died ?? this.#members[0]!).log, 'utf8').slice(-2000);
+        throw new Error(`${this.name}: waited ${startWithinMs / 1000} s until ${what}: ${why}\n${log}`);
+      }
+      await delay(50);
+    }
+  }
+}
+
+/** Runs `work` with three members of each kind up; they go whatever comes of it. */
+export async function withBoth(
+  kinds: readonly [ours: Kind, theirs: Kind],
+  work: (ours: Members, theirs: Members) => Promise<void>,
+): Promise<void> {
+  const ours = await Members.start(kinds[0]);
+  try {
+    const theirs = await Members.start(kinds[1]);
+    try {
+      await work(ours, theirs);
+    } finally {
+      await theirs.stop();
+    }
+  } finally {
+    await ours.stop();
+  }
 }

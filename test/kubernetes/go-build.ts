@@ -81,6 +81,13 @@ const goEnvironment = (): NodeJS.ProcessEnv => ({
   GOGC: process.env['GOGC'] ?? '400',
 });
 
+/** How every part is compiled, for who builds a variant of one: folder of go.mod, environment and flags of `go build`. */
+export const compileSettings = () => ({
+  sources,
+  environment: goEnvironment(),
+  flags: [...FLAGS, `-ldflags=${LDFLAGS}`],
+});
+
 /** Reads `go version` output; undefined when it is not one. */
 export function parseGoVersion(text: string): readonly [number, number] | undefined {
   const match = /\bgo(\d+)\.(\d+)/.exec(text);
@@ -161,8 +168,9 @@ async function compile(parts: readonly GoPartName[], progress: Progress): Promis
   );
   try {
     const packages = parts.map((part) => goParts[part].package);
-    const settings = { cwd: sources, env: goEnvironment(), onOutput: count, failure: 'BUILD_FAILED' } as const;
-    await run('go', ['build', '-v', ...FLAGS, `-ldflags=${LDFLAGS}`, '-o', `${aside}/`, ...packages], settings);
+    const { sources: cwd, environment: env, flags } = compileSettings();
+    const settings = { cwd, env, onOutput: count, failure: 'BUILD_FAILED' } as const;
+    await run('go', ['build', '-v', ...flags, '-o', `${aside}/`, ...packages], settings);
     for (const part of parts) install(part, aside);
   } finally {
     clearInterval(ticker);
