@@ -21,7 +21,14 @@ type Change =
 
 export type Operation =
   | Change
-  | { readonly type: 'write'; readonly file: Node; readonly at: number; readonly bytes: Uint8Array }
+  /** `doomed`: its sync failed. The kernel shows the bytes, takes them for written, and no later sync puts them on disk. */
+  | {
+      readonly type: 'write';
+      readonly file: Node;
+      readonly at: number;
+      readonly bytes: Uint8Array;
+      readonly doomed?: true;
+    }
   /** `only`: the write at this place in the journal; otherwise all of the file's. */
   | { readonly type: 'sync'; readonly file: Node; readonly only?: number }
   | { readonly type: 'syncFolder'; readonly folder: Node }
@@ -118,6 +125,14 @@ export class MemoryDisk implements LogDisk {
     const journal = this.journal.slice(0, count);
     const last = journal.at(-1);
     if (last?.type === 'write') journal[count - 1] = { ...last, bytes: last.bytes.subarray(0, lastBytes) };
+    return new MemoryDisk({}, this.#base, journal);
+  }
+
+  /** The process stopped over the failure to sync its last operation, a write. */
+  syncFailed(count: number): MemoryDisk {
+    const journal = this.journal.slice(0, count);
+    const last = journal[count - 1]!;
+    if (last.type === 'write') journal[count - 1] = { ...last, doomed: true };
     return new MemoryDisk({}, this.#base, journal);
   }
 
@@ -236,7 +251,7 @@ export class MemoryDisk implements LogDisk {
 function settles(sync: Operation, place: number, waiting: Operation): boolean {
   if (sync.type === 'syncFolder')
     return waiting.type !== 'write' && 'folder' in waiting && waiting.folder === sync.folder;
-  if (sync.type !== 'sync' || waiting.type !== 'write' || waiting.file !== sync.file) return false;
+  if (sync.type !== 'sync' || waiting.type !== 'write' || waiting.file !== sync.file || waiting.doomed) return false;
   return sync.only === undefined || sync.only === place;
 }
 
