@@ -45,7 +45,7 @@ describe('an archive in a file', () => {
     expect(await verdict(verifyArchiveFile(folder))).toMatch(/^(EISDIR|ARCHIVE_READ_FAILED)$/);
   });
 
-  test('a file written aside appears whole, or not at all', async () => {
+  test('NS-03 D8 a file written aside appears whole, or not at all', async () => {
     await writeAside(path, (file) => file.writeFile('new'));
     expect(await readFile(path, 'utf8')).toBe('new');
     await expect(

@@ -196,7 +196,7 @@ describe('a damaged archive', () => {
     );
   });
 
-  test('NS-12 no flip of any bits goes unnoticed', async () => {
+  test('NS-09 NS-19 no flip of any bits goes unnoticed', async () => {
     const bytes = await written(sampleState(1500));
     // Bytes 4 to 9 of the gzip header are time and origin, and bit 0 of byte 3 a hint, which nothing depends on.
     const place = fc.oneof(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 10, max: bytes.length - 1 }));
@@ -210,7 +210,7 @@ describe('a damaged archive', () => {
     );
   });
 
-  test('NS-12 no flip inside the tar goes unnoticed, whatever gzip says', async () => {
+  test('NS-19 no flip inside the tar goes unnoticed, whatever gzip says', async () => {
     const tar = await tarOf(goodPieces('some more of the state'.repeat(50)));
     const ignored = (at: number) => {
       // Padding between entries belongs to no file.

@@ -47,7 +47,7 @@ function restoreSync(...chunks: Uint8Array[]): MvccStore {
 }
 
 describe('a snapshot and its restore', () => {
-  test('hold every revision: the hash at each is the same before and after', async () => {
+  test('RA-22 RA-01 hold every revision: the hash at each is the same before and after', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.oneof(anyPut, anyDelete), { maxLength: 40 }),
@@ -85,7 +85,7 @@ describe('a snapshot and its restore', () => {
     );
   });
 
-  test('leases and numbers of all sizes survive', () => {
+  test('RA-22 leases and numbers of all sizes survive', () => {
     const numbers = [0, 1, 127, 128, 16_383, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 40 + 5, Number.MAX_SAFE_INTEGER];
     const store = new MvccStore();
     let revision = 1;
@@ -103,7 +103,7 @@ describe('a snapshot and its restore', () => {
     }
   });
 
-  test('slices are at most 64 KiB, whatever the values', () => {
+  test('D17 RS-27 slices are at most 64 KiB, whatever the values', () => {
     const store = new MvccStore();
     for (const size of [0, 1, 65_000, 65_536, 65_537, 1_500_000, 10]) {
       store.put({ ...put(`k${size}`, ''), value: new Uint8Array(size).fill(size % 251) });
@@ -114,7 +114,7 @@ describe('a snapshot and its restore', () => {
     expect(content(restoreSync(...slices))).toEqual(content(store));
   });
 
-  test('is the state of its moment however slowly it is read, while changes, compaction and sweeps go on', () => {
+  test('D17 HR-10 is the state of its moment however slowly it is read, while changes, compaction and sweeps go on', () => {
     const store = new MvccStore();
     for (let i = 0; i < 9_000; i++) store.put(put(`k${i % 500}`, `${i} `.repeat(8)));
     store.deleteRange(del(one('k7')));

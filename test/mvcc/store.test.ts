@@ -150,6 +150,18 @@ describe('revisions', () => {
     expect(store.range(range(one('k'))).records.map((record) => record.value)).toEqual([bytes('v')]);
   });
 
+  test('RS-11 a put that is tried again under a comparison with what its author knew happens once', () => {
+    const store = new MvccStore();
+    const first = store.put(put('k', 'before')).revision;
+    const known = { range: one('k'), result: 'equal', target: { kind: 'mod', than: first } } as const;
+    const request = txn([known], [put('k', 'after')], [range(one('k'))]);
+    expect(store.txn(request)).toMatchObject({ succeeded: true, revision: first + 1 });
+    const again = store.txn(request);
+    // The second time says that it had happened, and at which revision.
+    expect(again).toMatchObject({ succeeded: false, revision: first + 1 });
+    expect(again.results).toMatchObject([{ records: [{ modRevision: first + 1, value: bytes('after') }] }]);
+  });
+
   test('the store does not keep the caller’s bytes', () => {
     const store = new MvccStore();
     const value = bytes('before');

@@ -109,12 +109,14 @@ describe('three members', () => {
     }
   });
 
-  test('a member that lags behind the log gets a snapshot from the leader and ends with the same state', async () => {
+  test('RA-15 RA-21 GR-30 a member that lags behind the log gets a snapshot from the leader and ends with the same state', async () => {
     const running = await started(3, ['--snapshot-count=50', '--snapshot-catchup-entries=10']);
     const [lagging] = await running.followers();
     await put(lagging!, 'before');
+    await put(lagging!, 'deleted meanwhile');
     await lagging!.stop('SIGKILL');
     const leader = await running.leader();
+    await leader.client.deleteRange({ key: bytes('deleted meanwhile') });
     for (let i = 0; i < 30; i++)
       await Promise.all(Array.from({ length: 10 }, (_, j) => put(leader, `key-${i}-${j}`, 'x'.repeat(1000))));
     lagging!.start();
@@ -131,7 +133,7 @@ describe('three members', () => {
     expect((await all(lagging!)).size).toBe(301);
   });
 
-  test('RA-17 a restart begins at the snapshot and goes on with the log; HR-27 the log behind it is let go', async () => {
+  test('RA-17 RA-21 a restart begins at the snapshot and goes on with the log; HR-27 the log behind it is let go', async () => {
     const running = await started(1, ['--snapshot-count=100', '--snapshot-catchup-entries=20']);
     const [member] = running.members as [TestMember];
     for (let i = 0; i < 250; i++) await put(member, `key-${i}`);
@@ -147,7 +149,7 @@ describe('three members', () => {
     expect((await member.client.range({ key: bytes('key-0') })).kvs[0]!.modRevision).toBe(2);
   });
 
-  test('without a quorum a write ends with etcd’s words, a serializable read is answered, and health says why', async () => {
+  test('RS-12 without a quorum a write ends with etcd’s words, a serializable read is answered, and health says why', async () => {
     const running = await started(3);
     const leader = await running.leader();
     await put(leader, 'kept');

@@ -159,6 +159,24 @@ describe('restore', () => {
     expect([keyValues.revision, keyValues.appliedIndex]).toEqual([2, 1]);
   });
 
+  test('RA-15 replaces the state: what only the old one had is gone', async () => {
+    const [driver, other] = [recorder(), recorder()];
+    const [mine, theirs] = [new KeyValues(), new KeyValues()];
+    for (const [keyValues, to, puts] of [
+      [mine, driver, 3],
+      [theirs, other, 1],
+    ] as const) {
+      for (let i = 0; i < puts; i++) keyValues.propose(to, 'put', request, encoded).catch(() => {});
+      to.entries.forEach((entry, at) => {
+        keyValues.apply(at + 1, 1, entry);
+      });
+    }
+    expect([mine.revision, mine.appliedIndex]).toEqual([4, 3]);
+    await mine.restore(theirs.snapshot().slices());
+    expect([mine.revision, mine.appliedIndex]).toEqual([2, 1]);
+    expect([...mine.snapshot().slices()]).toEqual([...theirs.snapshot().slices()]);
+  });
+
   test('for a new cluster forgets the old one’s members', async () => {
     const driver = recorder();
     const keyValues = new KeyValues();

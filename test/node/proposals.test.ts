@@ -32,7 +32,7 @@ describe('a proposal', () => {
     expect([proposals.count, world.lost]).toEqual([0, []]);
   });
 
-  test('that is in no log is proposed again once there is a leader', () => {
+  test('RS-11 GR-19 that is in no log is proposed again once there is a leader', () => {
     const { world, proposals, propose } = newProposals();
     world.leader = false;
     propose('a');
@@ -63,7 +63,7 @@ describe('a proposal', () => {
     expect(world.stepped).toEqual([1, 2]);
   });
 
-  test('that a snapshot may contain is never proposed again: its outcome stays unknown until the deadline', () => {
+  test('RS-11 RS-12 that a snapshot may contain is never proposed again: its outcome stays unknown until the deadline', () => {
     const { world, proposals, propose } = newProposals();
     propose('a');
     proposals.onForwarded([1], one);
@@ -75,7 +75,7 @@ describe('a proposal', () => {
     expect(world.lost).toEqual(['a: ETCD_TIMEOUT']);
   });
 
-  test('that waits too long ends with what etcd says: timed out, or no leader', () => {
+  test('RS-12 that waits too long ends with what etcd says: timed out, or no leader', () => {
     const { world, proposals, propose } = newProposals();
     propose('a');
     world.now = 50;
@@ -91,7 +91,7 @@ describe('a proposal', () => {
     expect(proposals.failed).toBe(2);
   });
 
-  test('beyond the bound is turned away at once', () => {
+  test('RS-26 beyond the bound is turned away at once', () => {
     const { proposals, propose } = newProposals();
     for (let i = 0; i < 50_000; i++) propose('x');
     expect(() => propose('y')).toThrow(expect.objectContaining({ code: 'ETCD_TOO_MANY_REQUESTS' }));
@@ -118,7 +118,7 @@ describe('reads', () => {
     await second;
   });
 
-  test('wait until what was committed is applied here', async () => {
+  test('RS-09 wait until what was committed is applied here', async () => {
     const { reads } = newReads();
     let done = false;
     const read = reads.linearize().then(() => {

@@ -79,7 +79,7 @@ describe('one line and a non-zero exit', () => {
     expect(await readdir(lost.dataDir)).not.toContain('member');
   });
 
-  test('a damaged log, with file and offset', async () => {
+  test('RS-21 RA-18 a damaged log, with file and offset', async () => {
     const cluster = await newCluster(1);
     await cluster.start();
     const [member] = cluster.members as [TestMember];
@@ -97,7 +97,7 @@ describe('one line and a non-zero exit', () => {
 });
 
 describe('a new cluster from an archive', () => {
-  test('has every key at its revision, on every member, and goes on from there', async () => {
+  test('NS-20 has every key at its revision, on every member, in its own configuration, and goes on from there', async () => {
     const source = await newCluster(1);
     await source.start();
     const [from] = source.members as [TestMember];

@@ -72,7 +72,7 @@ const small = [
   [entry(4, bytesOf(70, 4))],
 ];
 
-describe('damage to acknowledged records', () => {
+describe('RS-21 damage to acknowledged records', () => {
   test('each single byte of a log inverted, and each set to zero: refused with file and offset, or nothing is lost', async () => {
     const { name, file, end } = await build(small);
     let refused = 0;
@@ -131,7 +131,7 @@ describe('damage to acknowledged records', () => {
   });
 });
 
-describe('a crash in the middle of the last write', () => {
+describe('RS-21 a crash in the middle of the last write', () => {
   test('GR-32 the write stopped at any byte: every earlier batch is there, the last one whole or not at all', async () => {
     const { name, file, starts, end } = await build(small);
     const from = starts.at(-1)!;

@@ -40,7 +40,7 @@ async function write(wal: Wal, ...batches: WalBatch[]): Promise<void> {
 }
 
 describe('what was appended is read back', () => {
-  test('identity, term and vote, entries of every kind, and snapshot marks survive a restart', async () => {
+  test('D1 identity, term and vote, entries of every kind, and snapshot marks survive a restart', async () => {
     const { folder, wal } = await newWal();
     const kinds: LogEntry[] = [
       { ...entry(1), kind: 'noop', data: new Uint8Array() },
@@ -72,7 +72,7 @@ describe('what was appended is read back', () => {
     expect(Buffer.compare(contents.entries[0]!.data, big)).toBe(0);
   });
 
-  test('an entry with a lower index supersedes it and everything after it', async () => {
+  test('RS-22 an entry with a lower index supersedes it and everything after it', async () => {
     const { folder, wal } = await newWal();
     await write(wal, { entries: entries(1, 10) }, { entries: entries(4, 5, 2) }, { entries: [entry(6, 3)] });
     await wal.close();
@@ -86,7 +86,7 @@ describe('what was appended is read back', () => {
     ]);
   });
 
-  test('a mark that replaces the log voids the entries before it', async () => {
+  test('RA-13 a mark that replaces the log voids the entries before it', async () => {
     const { folder, wal } = await newWal();
     await write(
       wal,
@@ -100,7 +100,7 @@ describe('what was appended is read back', () => {
     expect(contents.snapshots).toEqual([mark(100, 3, true)]);
   });
 
-  test('a mark beyond the commit index is left out', async () => {
+  test('RA-19 a mark beyond the commit index is left out', async () => {
     const { folder, wal } = await newWal();
     await write(wal, { hardState: state(1, 2), entries: entries(1, 5) }, { snapshot: mark(2) }, { snapshot: mark(4) });
     await wal.close();
@@ -153,7 +153,7 @@ describe('batches', () => {
     await again.close();
   });
 
-  test('a failed write is final: nothing is retried, later appends are refused, the owner is told once', async () => {
+  test('RS-23 a failed write is final: nothing is retried, later appends are refused, the owner is told once', async () => {
     const told: Error[] = [];
     let broken = false;
     const openAppend = async (path: string): Promise<AppendFile> => {
