@@ -5,44 +5,55 @@
 import { configurationFrom, decodeConfiguration } from './membership.ts';
 import type { Entry, MemberId, Message } from './types.ts';
 
-/** Keeps `term + 1` an exact number for ever, whatever somebody claims. */
-const highestTerm = 2 ** 52;
+/** Keeps `term + 1` and `index + 1` exact numbers for ever, whatever somebody claims. */
+const highest = 2 ** 52;
 
-const isPosition = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
-const isTerm = (value: number): boolean => Number.isSafeInteger(value) && value >= 0 && value <= highestTerm;
+const isPosition = (value: number): boolean => Number.isSafeInteger(value) && value >= 0 && value <= highest;
+const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 
-/** The reason to ignore the message, or null when there is none. */
+/** The reason to ignore the message, or null when there is none. Constant for its kind, so that it can be logged once. */
 export function nonsense(self: MemberId, message: Message): string | null {
   if (message.to !== self) return 'addressed to another member';
   if (message.from === self) return 'claims to come from this member';
-  if (!isTerm(message.term)) return 'impossible term';
+  if (!isPosition(message.term)) return 'impossible term';
   switch (message.type) {
     case 'vote':
       if (message.term === 0) return 'vote asked for term 0';
-      return isPosition(message.lastIndex) && isTerm(message.lastTerm) ? null : 'impossible position';
+      if (!isPosition(message.lastIndex) || !isPosition(message.lastTerm)) return 'impossible position';
+      // Whoever stands has raised its term above those of its entries.
+      return message.lastTerm < message.term ? null : 'a candidate whose log is of its own term or a later one';
     case 'append':
-      if (!isPosition(message.prevIndex) || !isTerm(message.prevTerm)) return 'impossible position';
+      if (message.term === 0) return 'leads term 0';
+      if (!isPosition(message.prevIndex) || !isPosition(message.prevTerm)) return 'impossible position';
       if (!isPosition(message.commit)) return 'impossible position';
       return nonsenseEntries(message.prevIndex, message.prevTerm, message.term, message.entries);
     case 'appendResponse':
       if (!isPosition(message.index) || !isPosition(message.hintIndex)) return 'impossible position';
-      return isTerm(message.hintTerm) ? null : 'impossible term';
+      return isPosition(message.hintTerm) ? null : 'impossible term';
     case 'heartbeat':
-      return isPosition(message.commit) && isPosition(message.round) ? null : 'impossible position';
+      if (message.term === 0) return 'leads term 0';
+      return isPosition(message.commit) && isCount(message.round) ? null : 'impossible position';
     case 'commit':
+      if (message.term === 0) return 'leads term 0';
       return isPosition(message.commit) ? null : 'impossible position';
-    case 'snapshot':
-      if (!isPosition(message.meta.index) || message.meta.index === 0) return 'impossible position';
-      if (!isTerm(message.meta.term) || message.meta.term > message.term) return 'impossible term';
+    case 'timeoutNow':
+      return message.term === 0 ? 'leads term 0' : null;
+    case 'snapshot': {
+      const { index, term, configurationIndex } = message.meta;
+      if (message.term === 0) return 'leads term 0';
+      if (!isPosition(index) || index === 0) return 'impossible position';
+      if (!isPosition(configurationIndex) || configurationIndex > index) return 'impossible position';
+      if (!isPosition(term) || term > message.term) return 'impossible term';
       if (configurationFrom(message.meta.configuration) === null) return 'a configuration without sense';
       return null;
+    }
     case 'proposeResponse':
       return message.firstIndex === null || isPosition(message.firstIndex) ? null : 'impossible position';
     case 'readIndexResponse':
       return message.index === null || isPosition(message.index) ? null : 'impossible position';
-    case 'voteResponse':
-    case 'timeoutNow':
     case 'heartbeatResponse':
+      return isCount(message.round) ? null : 'impossible position';
+    case 'voteResponse':
     case 'propose':
     case 'readIndex':
       return null;
@@ -50,8 +61,10 @@ export function nonsense(self: MemberId, message: Message): string | null {
 }
 
 function nonsenseEntries(prevIndex: number, prevTerm: number, term: number, entries: readonly Entry[]): string | null {
+  if (prevTerm > term) return 'entries with impossible terms';
+  if (!isPosition(prevIndex + entries.length)) return 'impossible position';
   let index = prevIndex;
-  let lowest = prevTerm;
+  let lowest = Math.max(1, prevTerm);
   for (const entry of entries) {
     index++;
     if (entry.index !== index) return 'entries with a gap';

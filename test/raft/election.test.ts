@@ -13,9 +13,10 @@ describe('election timeouts', () => {
   });
 
   test('GR-09 drawn anew when an append of the current term arrives, even one that is rejected', () => {
-    const raft = member({}, [0, 0.9]);
+    const raft = member({}, [0, 0, 0.9]);
+    receive(raft, append(1, 0, 0));
     tick(raft, 9);
-    const commands = receive(raft, append(0, 5, 0));
+    const commands = receive(raft, append(1, 5, 1));
     expect(commands).toContainEqual(
       expect.objectContaining({ type: 'send', message: expect.objectContaining({ accepted: false }) }),
     );
@@ -91,7 +92,7 @@ describe('votes', () => {
   test('GR-15 a stale term is refused with the current one, a second candidate of the term as well', () => {
     const raft = member();
     receive(raft, vote(3, 0, 0));
-    const refusals = receive(raft, vote(2, 9, 2, false, b), vote(3, 9, 2, false, b)).filter(
+    const refusals = receive(raft, vote(2, 9, 1, false, b), vote(3, 9, 2, false, b)).filter(
       ({ type }) => type === 'send',
     );
     expect(refusals).toEqual([

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { asIndex, asTerm } from '../../src/raft/types.ts';
-import { a, append, c, cluster, entry, leader, member, persist, type Received, receive, vote } from './single.ts';
+import { a, append, b, c, cluster, entry, leader, member, persist, type Received, receive, vote } from './single.ts';
 
 describe('a driver that breaks the protocol', () => {
   test('is told so', () => {
@@ -20,11 +20,32 @@ describe('a peer that sends nonsense', () => {
     ['a term that is no number', append(Number.NaN, 0, 0), 'impossible term'],
     ['a term without successor', append(Number.MAX_SAFE_INTEGER, 0, 0), 'impossible term'],
     ['a negative position', append(1, -1, 0), 'impossible position'],
+    ['a position without successor', append(1, 2 ** 52 + 1, 1), 'impossible position'],
+    [
+      'entries up to a position without successor',
+      append(1, 2 ** 52, 1, [entry(2 ** 52 + 1, 1)]),
+      'impossible position',
+    ],
+    ['a leader of term 0', append(0, 0, 0), 'leads term 0'],
+    [
+      'a heartbeat of term 0',
+      { type: 'heartbeat', from: b, to: a, term: asTerm(0), commit: asIndex(0), round: 0 },
+      'leads term 0',
+    ],
+    ['a hand-over in term 0', { type: 'timeoutNow', from: b, to: a, term: asTerm(0) }, 'leads term 0'],
+    ['a log of the future before the entries', append(1, 5, 2), 'entries with impossible terms'],
+    ['entries of no term', append(1, 0, 0, [entry(1, 0)]), 'entries with impossible terms'],
+    ['a candidate that knows the future', vote(3, 9, 3), 'a candidate whose log is of its own term or a later one'],
+    [
+      'bytes for a configuration',
+      append(1, 0, 0, [{ ...entry(1, 1), kind: 'configuration' }]),
+      'a configuration without sense',
+    ],
     ['a gap', append(1, 0, 0, [entry(2, 1)]), 'entries with a gap'],
     ['entries of the future', append(1, 0, 0, [entry(1, 2)]), 'entries with impossible terms'],
     ['terms that fall', append(3, 0, 0, [entry(1, 3), entry(2, 1)]), 'entries with impossible terms'],
     ['a vote for nothing', vote(0, 0, 0), 'vote asked for term 0'],
-  ])('is ignored and reported: %s', (_, message, reason) => {
+  ] satisfies [string, Received, string][])('is ignored and reported: %s', (_, message, reason) => {
     const raft = member();
     expect(receive(raft, message)).toEqual([{ type: 'ignored', from: message.from, reason }]);
     expect(raft.term).toBe(0);
