@@ -5,11 +5,12 @@
 //	restore FILE OUT    restores the archive into a real one-node Raft and writes the state it got to OUT
 //	store BASE TERM INDEX STATE   adds a snapshot to the file store at BASE: its state is the file STATE
 //	open BASE ID        the snapshot as the file store at BASE reads it back: {"meta", "sha256"}
-//	head NAME           what a state of consul or nomad begins with
+//	head NAME           what a state of consul or nomad begins with, in hexadecimal
 package main
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -186,14 +187,15 @@ func open(base, id string) error {
 
 // head writes what Consul's and Nomad's machines write first, with the encoder and the shapes that they use.
 func head(name string) error {
-	encoder := codec.NewEncoder(os.Stdout, &codec.MsgpackHandle{})
+	out := hex.NewEncoder(os.Stdout)
+	encoder := codec.NewEncoder(out, &codec.MsgpackHandle{})
 	if name == "consul" {
 		return encoder.Encode(&struct{ LastIndex uint64 }{41})
 	}
 	if err := encoder.Encode(&struct{}{}); err != nil {
 		return err
 	}
-	if _, err := os.Stdout.Write([]byte{5}); err != nil {
+	if _, err := out.Write([]byte{5}); err != nil {
 		return err
 	}
 	type witness struct {
