@@ -17,7 +17,12 @@ import {
   DeleteRangeRequest,
   type DeleteRangeResponse,
   type HashKVResponse,
+  type MemberAddResponse,
   type MemberListResponse,
+  type MemberPromoteResponse,
+  type MemberRemoveResponse,
+  type MemberUpdateResponse,
+  type MoveLeaderResponse,
   PutRequest,
   type PutResponse,
   RangeRequest,
@@ -145,6 +150,28 @@ export class EtcdClient {
 
   memberList(linearizable = true, options?: CallOptions): Promise<MemberListResponse> {
     return this.#unary(methods.memberList, { linearizable }, true, options);
+  }
+
+  /** Ids of members are decimal, as `memberList` gives them. */
+  memberAdd(peerURLs: readonly string[], isLearner = false, options?: CallOptions): Promise<MemberAddResponse> {
+    return this.#unary(methods.memberAdd, { peerURLs: [...peerURLs], isLearner }, false, options);
+  }
+
+  memberRemove(ID: string, options?: CallOptions): Promise<MemberRemoveResponse> {
+    return this.#unary(methods.memberRemove, { ID }, false, options);
+  }
+
+  memberUpdate(ID: string, peerURLs: readonly string[], options?: CallOptions): Promise<MemberUpdateResponse> {
+    return this.#unary(methods.memberUpdate, { ID, peerURLs: [...peerURLs] }, false, options);
+  }
+
+  memberPromote(ID: string, options?: CallOptions): Promise<MemberPromoteResponse> {
+    return this.#unary(methods.memberPromote, { ID }, false, options);
+  }
+
+  /** Only the leader does this: give its endpoint alone. */
+  moveLeader(targetID: string, options?: CallOptions): Promise<MoveLeaderResponse> {
+    return this.#unary(methods.moveLeader, { targetID }, false, options);
   }
 
   /** Of the endpoint that answers: give one endpoint to ask one member. */

@@ -1,7 +1,7 @@
 /** etcd's errors: a gRPC status and the exact message that etcd's clients know, under stable codes of ours. */
 import { status } from '@grpc/grpc-js';
 
-/** gRPC status code and message, as etcd's api/v3rpc/rpctypes has them. */
+/** gRPC status code and message, as etcd's api/v3rpc/rpctypes has them; `raftsman: ` where etcd has no word for it. */
 const catalogue = {
   ETCD_EMPTY_KEY: [status.INVALID_ARGUMENT, 'etcdserver: key is not provided'],
   ETCD_KEY_NOT_FOUND: [status.INVALID_ARGUMENT, 'etcdserver: key not found'],
@@ -17,6 +17,32 @@ const catalogue = {
   ETCD_TOO_MANY_REQUESTS: [status.RESOURCE_EXHAUSTED, 'etcdserver: too many requests'],
   ETCD_LEASE_NOT_FOUND: [status.NOT_FOUND, 'etcdserver: requested lease not found'],
   ETCD_MEMBER_NOT_FOUND: [status.NOT_FOUND, 'etcdserver: member not found'],
+  ETCD_MEMBER_EXISTS: [status.FAILED_PRECONDITION, 'etcdserver: member ID already exist'],
+  ETCD_PEER_URL_EXISTS: [status.FAILED_PRECONDITION, 'etcdserver: Peer URLs already exists'],
+  ETCD_BAD_MEMBER_URLS: [status.INVALID_ARGUMENT, 'etcdserver: given member URLs are invalid'],
+  ETCD_NOT_ENOUGH_STARTED: [
+    status.FAILED_PRECONDITION,
+    'etcdserver: re-configuration failed due to not enough started members',
+  ],
+  ETCD_MEMBER_NOT_LEARNER: [status.FAILED_PRECONDITION, 'etcdserver: can only promote a learner member'],
+  ETCD_LEARNER_NOT_READY: [
+    status.FAILED_PRECONDITION,
+    'etcdserver: can only promote a learner member which is in sync with leader',
+  ],
+  ETCD_TOO_MANY_LEARNERS: [status.FAILED_PRECONDITION, 'etcdserver: too many learner members in cluster'],
+  ETCD_NOT_SUPPORTED_FOR_LEARNER: [status.FAILED_PRECONDITION, 'etcdserver: rpc not supported for learner'],
+  ETCD_NOT_LEADER: [status.FAILED_PRECONDITION, 'etcdserver: not leader'],
+  ETCD_BAD_LEADER_TRANSFEREE: [status.FAILED_PRECONDITION, 'etcdserver: bad leader transferee'],
+  ETCD_TRANSFER_TIMEOUT: [status.UNAVAILABLE, 'etcdserver: request timed out, leader transfer took too long'],
+  ETCD_TRANSFER_BUSY: [status.UNAVAILABLE, 'raftsman: leadership is being handed to another member already'],
+  ETCD_CHANGE_PENDING: [
+    status.UNAVAILABLE,
+    'raftsman: the membership change before this one is not committed yet; nothing was changed, try again',
+  ],
+  ETCD_CHANGE_OVERTAKEN: [
+    status.UNAVAILABLE,
+    'raftsman: the membership was changed by somebody else meanwhile; nothing was changed, look again',
+  ],
   ETCD_NO_LEADER: [status.UNAVAILABLE, 'etcdserver: no leader'],
   ETCD_LEADER_CHANGED: [status.UNAVAILABLE, 'etcdserver: leader changed'],
   ETCD_STOPPED: [status.UNAVAILABLE, 'etcdserver: server stopped'],

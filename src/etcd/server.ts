@@ -27,8 +27,18 @@ import type {
   DeleteRangeResponse,
   HashKVRequest,
   HashKVResponse,
+  MemberAddRequest,
+  MemberAddResponse,
   MemberListRequest,
   MemberListResponse,
+  MemberPromoteRequest,
+  MemberPromoteResponse,
+  MemberRemoveRequest,
+  MemberRemoveResponse,
+  MemberUpdateRequest,
+  MemberUpdateResponse,
+  MoveLeaderRequest,
+  MoveLeaderResponse,
   PutRequest,
   PutResponse,
   RangeRequest,
@@ -65,6 +75,11 @@ export interface EtcdBackend {
   txn(request: Received<TxnRequest>): Promise<TxnResponse>;
   compact(request: Received<CompactionRequest>): Promise<CompactionResponse>;
   memberList(request: MemberListRequest): Promise<MemberListResponse>;
+  memberAdd(request: MemberAddRequest): Promise<MemberAddResponse>;
+  memberRemove(request: MemberRemoveRequest): Promise<MemberRemoveResponse>;
+  memberUpdate(request: MemberUpdateRequest): Promise<MemberUpdateResponse>;
+  memberPromote(request: MemberPromoteRequest): Promise<MemberPromoteResponse>;
+  moveLeader(request: MoveLeaderRequest): Promise<MoveLeaderResponse>;
   alarm(request: AlarmRequest): Promise<AlarmResponse>;
   status(): Promise<StatusResponse>;
   hashKv(request: HashKVRequest): Promise<HashKVResponse>;
@@ -166,6 +181,11 @@ function services(backend: EtcdBackend): readonly [ServiceDefinition, UntypedSer
     txn: unary(checked(checkTxn, (request: Received<TxnRequest>) => backend.txn(request))),
     compact: unary((request: Received<CompactionRequest>) => backend.compact(request)),
     memberList: unary((request: MemberListRequest) => backend.memberList(request)),
+    memberAdd: unary((request: MemberAddRequest) => backend.memberAdd(request)),
+    memberRemove: unary((request: MemberRemoveRequest) => backend.memberRemove(request)),
+    memberUpdate: unary((request: MemberUpdateRequest) => backend.memberUpdate(request)),
+    memberPromote: unary((request: MemberPromoteRequest) => backend.memberPromote(request)),
+    moveLeader: unary((request: MoveLeaderRequest) => backend.moveLeader(request)),
     alarm: unary((request: AlarmRequest) => backend.alarm(request)),
     status: unary((_: StatusRequest) => backend.status()),
     hashKv: unary((request: HashKVRequest) => backend.hashKv(request)),

@@ -2,14 +2,13 @@
  * What is committed goes to the state machine here, in order, beside the disk and the network. A long run is applied in
  * slices, so that heartbeats go out in between.
  */
-import type { Entry, Index, SnapshotMeta } from '../raft/types.ts';
+import type { Entry, EntryKind, Index, SnapshotMeta } from '../raft/types.ts';
 
 const sliceMs = 8;
 const checkEvery = 64;
-const nothing = new Uint8Array(0);
 
 export interface StateMachine {
-  apply(index: number, term: number, data: Uint8Array): void;
+  apply(index: number, term: number, data: Uint8Array, kind: EntryKind): void;
 }
 
 export interface ApplyQueueOptions {
@@ -84,7 +83,7 @@ export class ApplyQueue {
     let at = from;
     while (at < entries.length) {
       const entry = entries[at++]!;
-      stateMachine.apply(entry.index, entry.term, entry.kind === 'normal' ? entry.data : nothing);
+      stateMachine.apply(entry.index, entry.term, entry.data, entry.kind);
       onEntry(entry);
       bytes += entry.data.length;
       if (at % checkEvery === 0 && performance.now() > until) break;

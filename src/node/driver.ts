@@ -3,20 +3,26 @@
  * turn of the event loop brings is stepped together and taken once, so that it shares one write and one message per peer.
  */
 import type { Log } from '../log.ts';
+import { decodeConfiguration } from '../raft/membership.ts';
 import { Raft } from '../raft/raft.ts';
 import type {
+  Configuration,
+  Entry,
   HardState,
   Index,
+  MemberId,
   Message,
   RaftCommand,
   RaftConfig,
   RaftEvent,
   RaftStatus,
   RestoredState,
+  TransferFailure,
 } from '../raft/types.ts';
 import type { FolderSnapshotStore } from '../storage/snapshots.ts';
 import type { Wal } from '../storage/wal.ts';
 import { ApplyQueue } from './apply-queue.ts';
+import { decodeContext } from './book.ts';
 import type { WireMessage } from './codec.ts';
 import type { KeyValues } from './kv.ts';
 import { OnceLog } from './once.ts';
@@ -39,6 +45,8 @@ export interface DriverOptions {
   readonly snapshotPeriodMs: number;
   /** A leader is known again, or is known no more. */
   readonly onLeader: (leader: string | null) => void;
+  /** `configuration` is another one now. */
+  readonly onConfiguration: () => void;
   /** Nothing can be relied on any more: the process must end. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -47,6 +55,9 @@ export interface DriverCounters {
   leaderChanges: number;
   appliedEntries: number;
   ignoredMessages: number;
+  /** Handed over by this member, at somebody's wish. */
+  leaderTransfers: number;
+  failedTransfers: number;
 }
 
 export class Driver {
@@ -57,6 +68,8 @@ export class Driver {
     leaderChanges: 0,
     appliedEntries: 0,
     ignoredMessages: 0,
+    leaderTransfers: 0,
+    failedTransfers: 0,
   };
   readonly #options: DriverOptions;
   readonly #raft: Raft;
@@ -68,6 +81,12 @@ export class Driver {
   /** The newest disk work: everything handed to the disk before it is durable when this is. */
   #disk: Promise<void> | undefined;
   #applied: Index;
+  #configuration: Configuration;
+  /** Where members are reached whose addition is in the log and perhaps not committed. */
+  readonly #addresses = new Map<MemberId, readonly string[]>();
+  readonly #transfers = new Map<MemberId, ((failure: TransferFailure | null) => void)[]>();
+  /** Time that Raft was told of, on this clock. */
+  #tickedUntil = performance.now();
   #turnDue = false;
   #stopped = false;
   readonly #complaints: OnceLog;
@@ -79,10 +98,13 @@ export class Driver {
     this.#hardState = restored.hardState;
     this.#applied = restored.snapshot.index;
     this.#raft = new Raft(options.raft, restored);
+    this.#configuration = this.#raft.status().configuration;
+    this.#learnAddresses(restored.entries);
     const now = (): number => performance.now();
     const hasLeader = (): boolean => this.#raft.leader !== null;
     this.proposals = new Proposals({
-      step: (id, data) => this.#step({ type: 'propose', id, data }),
+      step: (id, payload) =>
+        this.#step('change' in payload ? { type: 'change', id, ...payload } : { type: 'propose', id, data: payload }),
       hasLeader,
       now,
       timeoutMs,
@@ -134,6 +156,7 @@ export class Driver {
 
   start(transport: Transport): void {
     this.#transport = transport;
+    this.#tickedUntil = performance.now();
     this.snapshots.start((to) => transport.openSnapshotChannel(to));
     this.#ticker = setInterval(() => this.#tick(), this.#options.tickMs);
     this.#schedule();
@@ -145,6 +168,16 @@ export class Driver {
 
   get leader(): string | null {
     return this.#raft.leader;
+  }
+
+  /** The one that counts: the newest in the log, committed or not. */
+  get configuration(): Configuration {
+    return this.#configuration;
+  }
+
+  /** As the entry says that added the member. */
+  addressOf(member: MemberId): readonly string[] | undefined {
+    return this.#addresses.get(member);
   }
 
   get term(): number {
@@ -180,6 +213,15 @@ export class Driver {
     this.#step({ type: 'campaign' });
   }
 
+  /** Hands leadership over. Resolves with why not, or null; within an election timeout. */
+  transferLeadership(to: MemberId): Promise<TransferFailure | null> {
+    if (this.#stopped) return Promise.resolve('notLeader');
+    return new Promise((resolve) => {
+      this.#transfers.set(to, [...(this.#transfers.get(to) ?? []), resolve]);
+      this.#step({ type: 'transferLeadership', to });
+    });
+  }
+
   onUnreachable(member: Message['to']): void {
     this.#step({ type: 'unreachable', member });
   }
@@ -193,6 +235,7 @@ export class Driver {
   }
 
   #tick(): void {
+    this.#tickedUntil += this.#options.tickMs;
     this.#step({ type: 'tick' });
     this.proposals.retry();
     this.proposals.expire();
@@ -207,6 +250,14 @@ export class Driver {
       this.#fatal(error);
     }
     this.#schedule();
+  }
+
+  /** Timers come late, and not at all in a stopped process. Raft must not believe for longer than it may (§6.4.1). */
+  #countLostTime(): void {
+    const now = performance.now();
+    if (now - this.#tickedUntil < this.#options.tickMs) return;
+    this.#tickedUntil = now;
+    this.#raft.step({ type: 'timeLost' });
   }
 
   /**
@@ -224,6 +275,7 @@ export class Driver {
     if (this.#stopped) return;
     this.reads.closeRound();
     try {
+      this.#countLostTime();
       for (const command of this.#raft.take()) this.#execute(command);
     } catch (error) {
       this.#fatal(error);
@@ -276,6 +328,18 @@ export class Driver {
       case 'roleChanged':
         this.#roleChanged(command);
         break;
+      case 'transferEnded':
+        this.#transferEnded(command.to, command.failure);
+        break;
+      case 'configurationChanged':
+        this.#configuration = command.configuration;
+        this.#options.log.info('configuration changed', {
+          ...command.configuration,
+          index: command.configurationIndex,
+        });
+        // Where a new member is reached is in the entry, which the same batch hands to the disk.
+        queueMicrotask(() => this.#options.onConfiguration());
+        break;
       case 'ignored':
         this.counters.ignoredMessages++;
         this.#complaints.warn('ignored a message', { from: command.from, reason: command.reason });
@@ -295,6 +359,7 @@ export class Driver {
   #persist(command: Extract<RaftCommand, { type: 'persist' }>): void {
     const { id, hardState, entries, sync, messages } = command;
     if (hardState) this.#hardState = hardState;
+    this.#learnAddresses(entries);
     const written = this.#options.wal.append({ hardState: hardState ?? undefined, entries });
     // A commit index alone waits for nothing of its own, only for its turn.
     if (sync || this.#disk === undefined) this.#after(written, id, messages);
@@ -325,6 +390,22 @@ export class Driver {
     if (leader === null) return;
     this.proposals.retry();
     this.reads.askAgain();
+  }
+
+  #learnAddresses(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      if (entry.kind !== 'configuration') continue;
+      const action = decodeContext(decodeConfiguration(entry.data)?.context ?? '')?.action;
+      if (action?.type === 'add') this.#addresses.set(action.id, action.peerUrls);
+    }
+  }
+
+  #transferEnded(to: MemberId, failure: TransferFailure | null): void {
+    this.#options.log.info('leadership transfer ended', { to, failure });
+    this.counters[failure === null ? 'leaderTransfers' : 'failedTransfers']++;
+    for (const resolve of this.#transfers.get(to) ?? []) resolve(failure);
+    this.#transfers.delete(to);
+    this.proposals.retry();
   }
 
   #fatal(error: unknown): void {

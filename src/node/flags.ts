@@ -27,6 +27,7 @@ export interface NodeOptions {
   readonly listenPeerUrls: readonly string[];
   readonly initialAdvertisePeerUrls: readonly string[];
   readonly listenMetricsUrls: readonly string[];
+  /** Checked by `checkInitialCluster` when it is needed: once there is data it is not looked at. */
   readonly initialCluster: readonly InitialMember[];
   readonly initialClusterState: 'new' | 'existing';
   readonly initialClusterToken: string;
@@ -38,6 +39,9 @@ export interface NodeOptions {
   readonly snapshotPeriodMs: number;
   readonly heartbeatMs: number;
   readonly electionMs: number;
+  readonly maxLearners: number;
+  /** Answer reads without a round while a quorum's last answers are fresh enough: trusts the members' clocks. */
+  readonly leaseReads: boolean;
   readonly restoreArchive: string | undefined;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
   readonly logFormat: 'json' | 'text';
@@ -83,7 +87,7 @@ const flags = {
   'initial-cluster-state': {
     value: 'new|existing',
     default: 'new',
-    help: 'existing: the cluster has formed, so a member without data is a lost one and does not start',
+    help: 'existing: the cluster has formed; a member without data joins it, if it was added and has not started before',
   },
   'initial-cluster-token': { value: 'TOKEN', default: 'etcd-cluster', help: 'tells clusters with equal members apart' },
   'snapshot-count': {
@@ -103,6 +107,12 @@ const flags = {
   },
   'heartbeat-interval': { value: 'MS', default: '100', help: 'milliseconds between a leader’s heartbeats' },
   'election-timeout': { value: 'MS', default: '1000', help: 'milliseconds without a leader before an election' },
+  'max-learners': { value: 'N', default: '1', help: 'learners that may be added at once' },
+  'lease-reads': {
+    value: 'true|false',
+    default: 'false',
+    help: 'read without asking a quorum while its last answers are fresh: faster, and stale when clocks run at different speeds',
+  },
   'restore-archive': {
     value: 'FILE',
     default: '',
@@ -167,14 +177,6 @@ function toOptions(read: (name: FlagName) => string | undefined): NodeOptions {
   const initialCluster = parseInitialCluster(
     read('initial-cluster') ?? peerUrls.map((url) => `${name}=${url}`).join(','),
   );
-  const self = initialCluster.find((member) => member.name === name);
-  if (!self) throw wrong('initial-cluster', `does not contain this member’s name ${JSON.stringify(name)}`);
-  if (self.peerUrls.join() !== [...peerUrls].sort().join()) {
-    throw wrong(
-      'initial-cluster',
-      `has ${name} at ${self.peerUrls.join(',')}, but --initial-advertise-peer-urls is ${peerUrls.join(',')}`,
-    );
-  }
   if (read('listen-client-urls') !== undefined && read('advertise-client-urls') === undefined) {
     throw wrong('advertise-client-urls', 'must be given when --listen-client-urls is');
   }
@@ -206,17 +208,31 @@ function toOptions(read: (name: FlagName) => string | undefined): NodeOptions {
     snapshotPeriodMs: duration('snapshot-period', text('snapshot-period')),
     heartbeatMs,
     electionMs,
+    maxLearners: whole('max-learners', text('max-learners'), 0, 1000),
+    leaseReads: oneOf('lease-reads', text('lease-reads'), ['true', 'false']) === 'true',
     restoreArchive: restoreArchive === '' ? undefined : restoreArchive,
     logLevel: oneOf('log-level', text('log-level'), ['debug', 'info', 'warn', 'error']),
     logFormat: oneOf('log-format', text('log-format'), ['json', 'text']),
   };
 }
 
+/** Throws what `parseFlags` does. For a member without data: one that has some knows better. */
+export function checkInitialCluster({ name, initialCluster, initialAdvertisePeerUrls: peerUrls }: NodeOptions): void {
+  const self = initialCluster.find((member) => member.name === name);
+  if (!self) throw wrong('initial-cluster', `does not contain this member’s name ${JSON.stringify(name)}`);
+  if (self.peerUrls.join() === [...peerUrls].sort().join()) return;
+  throw wrong(
+    'initial-cluster',
+    `has ${name} at ${self.peerUrls.join(',')}, but --initial-advertise-peer-urls is ${peerUrls.join(',')}`,
+  );
+}
+
 function parseInitialCluster(text: string): InitialMember[] {
   const members = new Map<string, string[]>();
   for (const part of text.split(',')) {
     const at = part.indexOf('=');
-    if (at < 1) throw wrong('initial-cluster', `${JSON.stringify(part)} is not NAME=URL`);
+    // etcdctl prints members that have not started without a name.
+    if (at < 0) throw wrong('initial-cluster', `${JSON.stringify(part)} is not NAME=URL`);
     const name = part.slice(0, at).trim();
     members.set(name, [...(members.get(name) ?? []), ...urls('initial-cluster', part.slice(at + 1))]);
   }
@@ -230,6 +246,9 @@ function parseInitialCluster(text: string): InitialMember[] {
   }
   return [...members].map(([name, peerUrls]) => ({ name, peerUrls: peerUrls.sort() }));
 }
+
+/** Addresses of a member, sorted. Throws a NodeError when there is none or one is not `http://host:port`. */
+export const memberUrls = (texts: readonly string[]): string[] => urls('peer-urls', texts.join(',')).sort();
 
 function urls(flag: string, text: string): string[] {
   return text.split(',').map((part) => {

@@ -3,19 +3,24 @@ import { createHash } from 'node:crypto';
 import { asMemberId, type MemberId } from '../raft/types.ts';
 import type { NodeOptions } from './flags.ts';
 
-/** A member as it was when the cluster began. */
 export interface ClusterMember {
   readonly id: MemberId;
   readonly name: string;
   readonly peerUrls: readonly string[];
 }
 
-export interface ClusterIdentity {
+/** How a cluster began; the same on every member for ever, also on those that join later. */
+export interface Genesis {
+  readonly token: string;
+  /** Its first voters, in the order of ids. */
+  readonly members: readonly ClusterMember[];
+}
+
+export interface MemberIdentity {
   /** Lowercase hex without padding. */
   readonly clusterId: string;
-  readonly self: ClusterMember;
-  /** In the order of ids. */
-  readonly members: readonly ClusterMember[];
+  readonly memberId: MemberId;
+  readonly genesis: Genesis;
 }
 
 const first8Bytes = (data: Uint8Array | string): bigint => createHash('sha1').update(data).digest().readBigUInt64BE(0);
@@ -26,8 +31,13 @@ export function compareIds(a: MemberId, b: MemberId): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-export function memberIdOf(peerUrls: readonly string[], token: string): MemberId {
-  return asMemberId(first8Bytes([...peerUrls].sort().join('') + token).toString(16));
+/**
+ * `configurationIndex`: of the configuration that a later member is added to. Two who add the same addresses at the same time
+ * mean the same member; whoever is added again after a removal is another one.
+ */
+export function memberIdOf(peerUrls: readonly string[], token: string, configurationIndex?: number): MemberId {
+  const text = [...peerUrls].sort().join('') + token + (configurationIndex ?? '');
+  return asMemberId(first8Bytes(text).toString(16));
 }
 
 export function clusterIdOf(members: readonly MemberId[]): string {
@@ -39,12 +49,37 @@ export function clusterIdOf(members: readonly MemberId[]): string {
   return first8Bytes(bytes).toString(16);
 }
 
+/** Of a member of a new cluster. */
 export function identityOf(
   options: Pick<NodeOptions, 'name' | 'initialCluster' | 'initialClusterToken'>,
-): ClusterIdentity {
+): MemberIdentity {
+  const token = options.initialClusterToken;
   const members = options.initialCluster
-    .map(({ name, peerUrls }) => ({ id: memberIdOf(peerUrls, options.initialClusterToken), name, peerUrls }))
+    .map(({ name, peerUrls }) => ({ id: memberIdOf(peerUrls, token), name, peerUrls }))
     .sort((a, b) => compareIds(a.id, b.id));
   const self = members.find(({ name }) => name === options.name)!;
-  return { clusterId: clusterIdOf(members.map(({ id }) => id)), self, members };
+  return { clusterId: clusterIdOf(members.map(({ id }) => id)), memberId: self.id, genesis: { token, members } };
+}
+
+/** A uint64 as lowercase hex: what is logged about strangers is short and plain. */
+export const isId = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{1,16}$/.test(value);
+
+/** Addresses from outside; undefined when they are none. */
+export function peerUrlsFrom(value: unknown): string[] | undefined {
+  const sane = Array.isArray(value) && value.length > 0 && value.length <= 16;
+  return sane && value.every((url) => typeof url === 'string' && url.length <= 300 && URL.parse(url)?.port)
+    ? [...(value as string[])].sort()
+    : undefined;
+}
+
+/** From a file or another member; undefined when it makes no sense. */
+export function genesisFrom(value: unknown): Genesis | undefined {
+  const { token, members } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof token !== 'string' || !Array.isArray(members) || members.length === 0) return undefined;
+  const checked = members.map((member: unknown): ClusterMember | undefined => {
+    const { id, name, peerUrls } = (member ?? {}) as Readonly<Record<string, unknown>>;
+    const urls = peerUrlsFrom(peerUrls);
+    return isId(id) && typeof name === 'string' && urls ? { id: asMemberId(id), name, peerUrls: urls } : undefined;
+  });
+  return checked.includes(undefined) ? undefined : { token, members: checked as ClusterMember[] };
 }

@@ -2,11 +2,12 @@
 import { status } from '@grpc/grpc-js';
 import { EtcdError, etcdError } from '../etcd/errors.ts';
 import type { ResponseHeader } from '../etcd/gen/rpc.ts';
-import { decimalId } from '../etcd/ids.ts';
+import { decimalId, hexId } from '../etcd/ids.ts';
 import type { EtcdBackend } from '../etcd/server.ts';
 import type { Snapshot } from '../mvcc/types.ts';
+import { asMemberId, type MemberId } from '../raft/types.ts';
 import { version as raftsmanVersion } from '../version.ts';
-import type { KeyValues, MemberDriver } from './kv.ts';
+import type { KeyValues } from './kv.ts';
 import { refusal } from './kv-errors.ts';
 import {
   deleteResponse,
@@ -18,6 +19,7 @@ import {
   txnOperation,
   txnResponse,
 } from './kv-messages.ts';
+import type { MemberDriver, Membership } from './membership.ts';
 
 /**
  * `Maintenance.Status.version`, which etcdctl prints and clients compare: the version of the etcd API that is spoken, not
@@ -34,30 +36,49 @@ function reading<T>(read: () => T): T {
   }
 }
 
-export function createBackend(keyValues: KeyValues, driver: MemberDriver): EtcdBackend {
+const memberId = (decimal: string): MemberId => asMemberId(hexId(decimal));
+
+export function createBackend(keyValues: KeyValues, driver: MemberDriver, membership: Membership): EtcdBackend {
   const clusterId = decimalId(driver.clusterId);
-  const memberId = decimalId(driver.memberId);
-  const header = (revision: number): ResponseHeader => ({ clusterId, memberId, revision, raftTerm: driver.term() });
+  const self = decimalId(driver.memberId);
+  const header = (revision: number): ResponseHeader => ({
+    clusterId,
+    memberId: self,
+    revision,
+    raftTerm: driver.term(),
+  });
+  /** etcd's learners answer nothing but serializable reads, status and snapshots. */
+  const expectVoter = (): void => {
+    if (membership.isLearner) throw etcdError('ETCD_NOT_SUPPORTED_FOR_LEARNER');
+  };
+  // The header of what concerns members names no revision: it does not touch the keys.
+  const members = () => ({ header: header(0), members: membership.list() });
 
   return {
     async range(request) {
-      if (!request.serializable) await driver.linearize();
+      if (!request.serializable) {
+        expectVoter();
+        await driver.linearize();
+      }
       const result = reading(() => keyValues.store.range(rangeOperation(request)));
       return rangeResponse(header(result.revision), result);
     },
 
     put({ message, bytes }) {
+      expectVoter();
       return keyValues
         .propose(driver, 'put', message, bytes)
         .then((result) => putResponse(header(result.revision), result));
     },
 
     async deleteRange({ message, bytes }) {
+      expectVoter();
       const result = await keyValues.propose(driver, 'deleteRange', message, bytes);
       return deleteResponse(header(result.revision), result);
     },
 
     async txn({ message, bytes }) {
+      expectVoter();
       if (!isReadOnly(message)) {
         const result = await keyValues.propose(driver, 'txn', message, bytes);
         return txnResponse(header(result.revision), result);
@@ -68,18 +89,51 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver): EtcdB
     },
 
     async compact({ message, bytes }) {
+      expectVoter();
       const { revision, swept } = await keyValues.propose(driver, 'compact', message, bytes);
       if (message.physical) await swept;
       return { header: header(revision) };
     },
 
     async memberList({ linearizable }) {
+      expectVoter();
       if (linearizable) await driver.linearize();
-      // This header alone names no revision: the call does not touch the keys.
-      return { header: header(0), members: [...driver.members()] };
+      return members();
+    },
+
+    async memberAdd({ peerURLs, isLearner }) {
+      expectVoter();
+      const id = decimalId(await membership.add(peerURLs, isLearner));
+      const answer = members();
+      return { ...answer, member: answer.members.find(({ ID }) => ID === id) };
+    },
+
+    async memberRemove({ ID }) {
+      expectVoter();
+      await membership.remove(memberId(ID));
+      return members();
+    },
+
+    async memberUpdate({ ID, peerURLs }) {
+      expectVoter();
+      await membership.update(memberId(ID), peerURLs);
+      return members();
+    },
+
+    async memberPromote({ ID }) {
+      expectVoter();
+      await membership.promote(memberId(ID));
+      return members();
+    },
+
+    async moveLeader({ targetID }) {
+      expectVoter();
+      await membership.moveLeader(memberId(targetID));
+      return { header: header(keyValues.revision) };
     },
 
     async alarm({ action }) {
+      expectVoter();
       // Raising one would promise what nothing here keeps; listing and disarming find none.
       if (action === 1) {
         throw new EtcdError('ETCD_UNIMPLEMENTED', status.UNIMPLEMENTED, 'raftsman: alarms cannot be raised');
@@ -101,11 +155,12 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver): EtcdB
         raftTerm: driver.term(),
         raftAppliedIndex: keyValues.appliedIndex,
         errors: leader === undefined ? [etcdError('ETCD_NO_LEADER').message] : [],
-        isLearner: driver.isLearner(),
+        isLearner: membership.isLearner,
       };
     },
 
     async hashKv({ revision }) {
+      expectVoter();
       const result = await keyValues.hash(revision);
       return { header: header(keyValues.revision), ...result };
     },
@@ -113,7 +168,7 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver): EtcdB
     async snapshot() {
       const snapshot = keyValues.snapshot();
       const { index, term, revision, sizeBytes } = snapshot.header;
-      const configuration = driver.configuration();
+      const { configuration } = membership;
       return {
         metadata: {
           index,

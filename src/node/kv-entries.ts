@@ -5,16 +5,24 @@
  *     kind       1
  *     process    4   little-endian, drawn at random by the process that proposed it
  *     sequence   4   little-endian, counted by that process
- *     payload        protobuf of the request, or JSON for attributes
+ *     payload        protobuf of the request, or JSON for attributes and peerUrls
  */
 import { KvError } from './kv-errors.ts';
 
-export const entryKinds = { put: 1, deleteRange: 2, txn: 3, compact: 4, attributes: 5 } as const;
+export const entryKinds = { put: 1, deleteRange: 2, txn: 3, compact: 4, attributes: 5, peerUrls: 6 } as const;
 export type EntryKind = keyof typeof entryKinds;
 
 const headBytes = 9;
 
-const kinds: readonly (EntryKind | undefined)[] = [undefined, 'put', 'deleteRange', 'txn', 'compact', 'attributes'];
+const kinds: readonly (EntryKind | undefined)[] = [
+  undefined,
+  'put',
+  'deleteRange',
+  'txn',
+  'compact',
+  'attributes',
+  'peerUrls',
+];
 
 export interface KvEntry {
   readonly kind: EntryKind;

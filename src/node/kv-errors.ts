@@ -1,4 +1,4 @@
-import { type EtcdError, etcdError } from '../etcd/errors.ts';
+import { EtcdError, etcdError } from '../etcd/errors.ts';
 import { MvccError } from '../mvcc/types.ts';
 
 export type KvErrorCode =
@@ -20,6 +20,7 @@ export class KvError extends Error {
 
 /** What a client is told when the state refuses an operation; anything that is not a refusal is thrown on. */
 export function refusal(error: unknown): EtcdError {
+  if (error instanceof EtcdError) return error;
   if (!(error instanceof MvccError)) throw error;
   const options = { cause: error };
   switch (error.code) {

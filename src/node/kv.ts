@@ -8,11 +8,14 @@
  */
 import { randomInt } from 'node:crypto';
 import { type EtcdError, etcdError } from '../etcd/errors.ts';
-import { CompactionRequest, DeleteRangeRequest, type Member, PutRequest, TxnRequest } from '../etcd/gen/rpc.ts';
-import type { SnapshotMember } from '../etcd/maintenance-stream.ts';
+import { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from '../etcd/gen/rpc.ts';
 import { restoreStore } from '../mvcc/restore.ts';
 import { MvccStore } from '../mvcc/store.ts';
 import type { DeleteResult, PutResult, Snapshot, StateHash, TxnResult } from '../mvcc/types.ts';
+import { decodeConfiguration } from '../raft/membership.ts';
+import type { ConfigurationChange, MemberId, EntryKind as RaftEntryKind } from '../raft/types.ts';
+import { Book, decodeContext, encodeContext, type MembershipAction } from './book.ts';
+import type { ClusterMember } from './identity.ts';
 import { decodeEntry, type EntryKind, encodeEntry } from './kv-entries.ts';
 import { KvError, refusal } from './kv-errors.ts';
 import { deleteOperation, putOperation, txnOperation } from './kv-messages.ts';
@@ -20,33 +23,16 @@ import { deleteOperation, putOperation, txnOperation } from './kv-messages.ts';
 export { createBackend } from './kv-backend.ts';
 export { KvError } from './kv-errors.ts';
 
-/** A member's name and client URLs, as it made them known through the log. */
-export interface MemberAttributes {
-  readonly name: string;
-  readonly clientUrls: readonly string[];
-}
-
-/** What the services ask of the member's driver. Ids are lowercase hex. */
-export interface MemberDriver {
-  readonly clusterId: string;
-  readonly memberId: string;
-  term(): number;
-  commitIndex(): number;
-  /** undefined: none known. */
-  leaderId(): string | undefined;
-  isLearner(): boolean;
+/** What the state asks of the member's driver. */
+export interface Proposer {
   /**
    * Proposes an entry with these bytes. Success shows when the entry reaches `KeyValues.apply`, so nothing is reported
    * here; `lost` is called at most once, when the entry is certain not to be applied or when the driver gives up.
    * May throw an `EtcdError` at once (no leader, too many requests).
    */
   propose(data: Uint8Array, lost: (error: EtcdError) => void): void;
-  /** Resolves when the state is at least as new as every write acknowledged before the call (ReadIndex, then applied). */
-  linearize(): Promise<void>;
-  /** The members, voters and learners, with published attributes filled in (`KeyValues.attributes`). Ids in decimal. */
-  members(): readonly Member[];
-  /** For the head of a snapshot stream. */
-  configuration(): { readonly members: readonly SnapshotMember[]; readonly index: number };
+  /** The same for a change of the configuration. */
+  change(change: ConfigurationChange, context: string, lost: (error: EtcdError) => void): void;
 }
 
 /** What a proposal comes to, by its kind. */
@@ -57,6 +43,7 @@ export interface Outcomes {
   /** The revision after it; `swept` settles when the memory is given back. */
   compact: { readonly revision: number; readonly swept: Promise<void> };
   attributes: undefined;
+  peerUrls: undefined;
 }
 
 interface Requests {
@@ -64,12 +51,13 @@ interface Requests {
   deleteRange: DeleteRangeRequest;
   txn: TxnRequest;
   compact: CompactionRequest;
-  attributes: { readonly memberId: string } & MemberAttributes;
+  attributes: { readonly memberId: MemberId; readonly name: string; readonly clientUrls: readonly string[] };
+  peerUrls: { readonly memberId: MemberId; readonly peerUrls: readonly string[] };
 }
 
 interface Waiting {
   /** The request as it was decoded when it came in: applying it here need not decode it again. */
-  readonly request: Requests[EntryKind];
+  readonly request: Requests[EntryKind] | undefined;
   readonly resolve: (outcome: Outcomes[EntryKind]) => void;
   readonly reject: (error: unknown) => void;
   /** Milliseconds, of `performance.now()`. */
@@ -81,26 +69,16 @@ export interface KeyValuesOptions {
   readonly requestTimeoutMs?: number;
   /** Proposals that may wait at once, beyond which new ones are refused. 50000 unless told. */
   readonly maxWaiting?: number;
-}
-
-/** What a snapshot keeps beside the keys. */
-interface Attachment {
-  readonly members: Readonly<Record<string, MemberAttributes>>;
-}
-
-function readAttachment(attachment: unknown): Map<string, MemberAttributes> {
-  const members = (attachment as Partial<Attachment> | null)?.members;
-  if (typeof members !== 'object' || members === null) {
-    throw new KvError('KV_SNAPSHOT_ATTACHMENT', 'the snapshot lists no members: it was not made by this program');
-  }
-  return new Map(Object.entries(members));
+  /** The members that the cluster began with. */
+  readonly genesis?: readonly ClusterMember[];
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class KeyValues {
   #store = new MvccStore();
-  #attributes = new Map<string, MemberAttributes>();
+  #book: Book;
+  #onMembers = (): void => {};
   #appliedIndex = 0;
   #appliedTerm = 0;
   /** Tells entries that this process waits for from those of others and of its own earlier life. */
@@ -112,8 +90,11 @@ export class KeyValues {
   #sweeping: Promise<void> | undefined;
   readonly #requestTimeoutMs: number;
   readonly #maxWaiting: number;
+  readonly #genesis: readonly ClusterMember[];
 
   constructor(options: KeyValuesOptions = {}) {
+    this.#genesis = options.genesis ?? [];
+    this.#book = Book.of(this.#genesis);
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 7_000;
     this.#maxWaiting = options.maxWaiting ?? 50_000;
   }
@@ -146,9 +127,14 @@ export class KeyValues {
     return this.#store;
   }
 
-  /** Published attributes by member id (hex); part of the replicated state and of snapshots. */
-  get attributes(): ReadonlyMap<string, MemberAttributes> {
-    return this.#attributes;
+  /** Who the members are; changes by what is applied. */
+  get book(): Pick<Book, 'members' | 'wasRemoved' | 'hasStarted' | 'withUrls' | 'sharesUrls'> {
+    return this.#book;
+  }
+
+  /** Calls this whenever the book may have changed. */
+  watchMembers(onMembers: () => void): void {
+    this.#onMembers = onMembers;
   }
 
   /** Proposals not yet applied here. */
@@ -161,15 +147,30 @@ export class KeyValues {
    * an `EtcdError`; after `ETCD_TIMEOUT` it may still be applied.
    */
   propose<K extends EntryKind>(
-    driver: Pick<MemberDriver, 'propose'>,
+    driver: Pick<Proposer, 'propose'>,
     kind: K,
     request: Requests[K],
     bytes: Uint8Array,
   ): Promise<Outcomes[K]> {
+    return this.#wait(request, (sequence, lost) =>
+      driver.propose(encodeEntry(kind, this.#process, sequence, bytes), lost),
+    );
+  }
+
+  /** Proposes a change of the configuration and what it means for the book. Resolves and rejects as `propose` does. */
+  change(driver: Pick<Proposer, 'change'>, change: ConfigurationChange, action: MembershipAction): Promise<void> {
+    return this.#wait(undefined, (sequence, lost) =>
+      driver.change(change, encodeContext({ process: this.#process, sequence, action }), lost),
+    );
+  }
+
+  #wait<T>(
+    request: Requests[EntryKind] | undefined,
+    hand: (sequence: number, lost: (error: EtcdError) => void) => void,
+  ): Promise<T> {
     if (this.#waiting.size >= this.#maxWaiting) return Promise.reject(etcdError('ETCD_TOO_MANY_REQUESTS'));
     this.#sequence = (this.#sequence + 1) >>> 0;
     const sequence = this.#sequence;
-    const data = encodeEntry(kind, this.#process, sequence, bytes);
     return new Promise((resolve, reject) => {
       const deadline = performance.now() + this.#requestTimeoutMs;
       const settle = resolve as (outcome: Outcomes[EntryKind]) => void;
@@ -179,7 +180,7 @@ export class KeyValues {
         if (this.#waiting.delete(sequence)) reject(error);
       };
       try {
-        driver.propose(data, lost);
+        hand(sequence, lost);
       } catch (error) {
         this.#waiting.delete(sequence);
         reject(error);
@@ -188,20 +189,26 @@ export class KeyValues {
   }
 
   /** Makes a member's name and client URLs known to all. Rejects as `propose` does. */
-  async publish(driver: Pick<MemberDriver, 'propose'>, memberId: string, attributes: MemberAttributes): Promise<void> {
-    const request = { memberId, ...attributes };
+  async publish(driver: Pick<Proposer, 'propose'>, request: Requests['attributes']): Promise<void> {
     await this.propose(driver, 'attributes', request, Buffer.from(JSON.stringify(request)));
   }
 
+  /** Says where a member is reached from now on. Rejects as `propose` does. */
+  async move(driver: Pick<Proposer, 'propose'>, request: Requests['peerUrls']): Promise<void> {
+    await this.propose(driver, 'peerUrls', request, Buffer.from(JSON.stringify(request)));
+  }
+
   /**
-   * Applies one committed entry and answers who waits for it here. Give every entry: those of kind noop and
-   * configuration with empty `data`. Throws `KV_OUT_OF_ORDER` or `KV_UNKNOWN_ENTRY`: the member must stop.
+   * Applies one committed entry and answers who waits for it here. Give every entry. Throws `KV_OUT_OF_ORDER` or
+   * `KV_UNKNOWN_ENTRY`: the member must stop.
    */
-  apply(index: number, term: number, data: Uint8Array): void {
+  apply(index: number, term: number, data: Uint8Array, raftKind: RaftEntryKind = 'normal'): void {
     if (index !== this.#appliedIndex + 1) {
       throw new KvError('KV_OUT_OF_ORDER', `entry ${index} cannot be applied after entry ${this.#appliedIndex}`);
     }
-    if (data.length > 0) {
+    if (raftKind === 'configuration') {
+      this.#applyChange(index, data);
+    } else if (raftKind === 'normal') {
       const { kind, process, sequence, payload } = decodeEntry(index, data);
       const waiting = process === this.#process ? this.#waiting.get(sequence) : undefined;
       if (waiting === undefined) {
@@ -217,10 +224,22 @@ export class KeyValues {
     this.#appliedTerm = term;
   }
 
+  #applyChange(index: number, data: Uint8Array): void {
+    const decoded = decodeConfiguration(data);
+    if (decoded === null) throw new KvError('KV_UNKNOWN_ENTRY', `log entry ${index} holds no configuration`);
+    const context = decodeContext(decoded.context);
+    if (context === undefined) return;
+    this.#book.perform(context.action);
+    this.#onMembers();
+    const waiting = context.process === this.#process ? this.#waiting.get(context.sequence) : undefined;
+    if (waiting === undefined) return;
+    this.#waiting.delete(context.sequence);
+    waiting.resolve(undefined);
+  }
+
   /** The state after the last entry applied; cheap, and unaffected by what is applied afterwards. */
   snapshot(): Snapshot {
-    const members = Object.fromEntries([...this.#attributes].sort(([a], [b]) => (a < b ? -1 : 1)));
-    const attachment: Attachment = { members };
+    const { attachment } = this.#book;
     return this.#store.snapshot({ index: this.#appliedIndex, term: this.#appliedTerm, attachment });
   }
 
@@ -231,17 +250,18 @@ export class KeyValues {
    */
   async restore(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
     const { store, header } = await restoreStore(chunks);
-    const attributes = readAttachment(header.attachment);
+    const book = Book.from(header.attachment, this.#genesis);
     this.#store = store;
-    this.#attributes = attributes;
+    this.#book = book;
     this.#appliedIndex = header.index;
     this.#appliedTerm = header.term;
     this.#sweep();
+    this.#onMembers();
   }
 
   /** Forgets who the members were: for a snapshot that begins a new cluster, whose members are others. */
   forgetMembers(): void {
-    this.#attributes = new Map();
+    this.#book = Book.of(this.#genesis);
   }
 
   /** Rejects everything that waits, with `ETCD_STOPPED`. */
@@ -302,7 +322,14 @@ export class KeyValues {
       }
       case 'attributes': {
         const { memberId, name, clientUrls } = JSON.parse(Buffer.from(payload).toString()) as Requests['attributes'];
-        this.#attributes.set(memberId, { name, clientUrls });
+        this.#book.publish(memberId, name, clientUrls);
+        this.#onMembers();
+        return undefined;
+      }
+      case 'peerUrls': {
+        const { memberId, peerUrls } = JSON.parse(Buffer.from(payload).toString()) as Requests['peerUrls'];
+        this.#book.move(memberId, peerUrls);
+        this.#onMembers();
         return undefined;
       }
     }

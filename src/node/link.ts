@@ -3,7 +3,6 @@
  * down, messages are dropped (Raft expects loss), so a dead peer costs no memory.
  */
 import type { Log } from '../log.ts';
-import type { MemberId } from '../raft/types.ts';
 import type { Channel } from './channel.ts';
 import { dial, type Meeting, RefusedError, type Welcome } from './hello.ts';
 
@@ -14,13 +13,13 @@ const answerWithinMs = 2000;
 const maxWaitingBytes = 32 << 20;
 
 export interface LinkOptions {
-  readonly clusterId: string;
-  readonly self: MemberId;
-  readonly peer: MemberId;
+  readonly meeting: Meeting;
   readonly urls: readonly string[];
   readonly log: Log;
   readonly onUp: (welcome: Welcome) => void;
   readonly onDown: () => void;
+  /** It was reached and does not want this member. */
+  readonly onRefused: (error: RefusedError) => void;
 }
 
 export class Link {
@@ -55,9 +54,16 @@ export class Link {
     this.#channel?.close();
   }
 
+  /** Closes after these last words have gone out. */
+  closeWith(words: object): void {
+    this.#channel?.sendControl(words);
+    this.#channel?.end();
+    this.#channel = undefined;
+    this.close();
+  }
+
   async #dial(): Promise<void> {
-    const { clusterId, self, peer, urls } = this.#options;
-    const meeting: Meeting = { clusterId, from: self, to: peer, purpose: 'messages' };
+    const { meeting, urls, onRefused } = this.#options;
     try {
       const { channel, welcome } = await dial(urls[this.#attempts % urls.length]!, meeting, answerWithinMs);
       if (this.#closed) {
@@ -67,12 +73,14 @@ export class Link {
       this.#up(channel, welcome);
     } catch (error) {
       this.#complain(error as Error);
+      if (error instanceof RefusedError && !this.#closed) onRefused(error);
       this.#again();
     }
   }
 
   #up(channel: Channel, welcome: Welcome): void {
-    const { log, peer, onUp, onDown } = this.#options;
+    const { log, onUp, onDown } = this.#options;
+    const peer = this.#options.meeting.to;
     channel.handOver({
       onPayload: () => {},
       onClose: (error) => {
@@ -99,7 +107,8 @@ export class Link {
 
   /** Once per reason: peers that are not there yet are normal while a cluster starts. */
   #complain(error: Error): void {
-    const { log, peer, urls } = this.#options;
+    const { log, urls } = this.#options;
+    const peer = this.#options.meeting.to;
     const complaint = String((error as NodeJS.ErrnoException).code ?? error.message);
     if (complaint === this.#lastComplaint || this.#closed) return;
     this.#lastComplaint = complaint;

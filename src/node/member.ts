@@ -1,17 +1,17 @@
 /** One running member: its parts put together, from flags to serving, and taken down again. */
 import { etcdError } from '../etcd/errors.ts';
-import type { Member } from '../etcd/gen/rpc.ts';
-import { decimalId } from '../etcd/ids.ts';
 import { type EtcdServer, serveEtcd } from '../etcd/server.ts';
 import type { Log } from '../log.ts';
-import { quorumSize } from '../raft/configuration.ts';
-import { RaftError } from '../raft/types.ts';
-import { type OpenedMember, openMember } from './bootstrap.ts';
+import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
+import { type MemberId, RaftError } from '../raft/types.ts';
+import { markRemoved, type OpenedMember, openMember } from './bootstrap.ts';
 import { Driver } from './driver.ts';
 import { NodeError, type NodeOptions } from './flags.ts';
 import { type HttpServer, serveHttp } from './http.ts';
-import { type ClusterIdentity, compareIds, identityOf } from './identity.ts';
-import { createBackend, type MemberDriver } from './kv.ts';
+import { compareIds, type MemberIdentity } from './identity.ts';
+import { answerJoin, lostMember, removedMember } from './join.ts';
+import { createBackend } from './kv.ts';
+import { type MemberDriver, Membership } from './membership.ts';
 import { NodeMetrics } from './metrics.ts';
 import { Transport } from './transport.ts';
 
@@ -26,35 +26,37 @@ const nudgeForMs = 3000;
 export class RunningMember {
   /** Settles when something failed that nothing can go on after. */
   readonly failed: Promise<unknown>;
-  readonly identity: ClusterIdentity;
+  readonly identity: MemberIdentity;
   readonly #options: NodeOptions;
   readonly #log: Log;
   readonly #opened: OpenedMember;
   readonly #driver: Driver;
   readonly #transport: Transport;
+  readonly #membership: Membership;
+  readonly #fail: (error: unknown) => void;
   #etcd: EtcdServer | undefined;
   #http: HttpServer | undefined;
   #nudge: NodeJS.Timeout | undefined;
+  #promotions: NodeJS.Timeout | undefined;
   #publishing = false;
   #publishTimer: NodeJS.Timeout | undefined;
   /** A linearizable read has gone through since the member started. */
   #caughtUp = false;
   #stopping = false;
+  #removed = false;
 
   static async start(options: NodeOptions, log: Log): Promise<RunningMember> {
-    const identity = identityOf(options);
     const metrics = new NodeMetrics();
     const failure = Promise.withResolvers<unknown>();
     const requestTimeoutMs = requestTimeoutOf(options.electionMs);
     const opened = await openMember({
       options,
-      identity,
       log,
       requestTimeoutMs,
       onDiskFailure: failure.resolve,
       onDiskWrite: (seconds, bytes) => metrics.onDiskWrite(seconds, bytes),
     });
-    const member = new RunningMember(options, identity, log, opened, failure);
+    const member = new RunningMember(options, log, opened, failure);
     try {
       await member.#serve(metrics);
     } catch (error) {
@@ -64,27 +66,24 @@ export class RunningMember {
     return member;
   }
 
-  private constructor(
-    options: NodeOptions,
-    identity: ClusterIdentity,
-    log: Log,
-    opened: OpenedMember,
-    failure: PromiseWithResolvers<unknown>,
-  ) {
+  private constructor(options: NodeOptions, log: Log, opened: OpenedMember, failure: PromiseWithResolvers<unknown>) {
     this.#options = options;
-    this.identity = identity;
+    this.identity = opened.identity;
     this.#log = log;
     this.#opened = opened;
     this.failed = failure.promise;
+    this.#fail = failure.resolve;
+    const { clusterId, memberId, genesis } = opened.identity;
     const { wal, store, keyValues, restored } = opened;
     try {
       this.#driver = new Driver({
         raft: {
-          id: identity.self.id,
+          id: memberId,
           electionTicks: Math.max(2, Math.round(options.electionMs / options.heartbeatMs)),
           heartbeatTicks: 1,
           random: Math.random,
           trailingLogs: options.snapshotCatchupEntries,
+          leaseReads: options.leaseReads,
         },
         restored,
         wal,
@@ -97,6 +96,7 @@ export class RunningMember {
         snapshotCount: options.snapshotCount,
         snapshotPeriodMs: options.snapshotPeriodMs,
         onLeader: (leader) => this.#onLeader(leader),
+        onConfiguration: () => this.#connect(),
         onFatal: failure.resolve,
       });
     } catch (error) {
@@ -106,16 +106,28 @@ export class RunningMember {
       throw error;
     }
     this.#transport = new Transport(
-      identity,
+      { clusterId, memberId, peerUrls: options.initialAdvertisePeerUrls },
       {
         onMessage: (message) => this.#driver.receive(message),
-        onUp: (_, welcome) => this.#onPeer(welcome.knowsYou, failure),
+        onUp: (_, welcome) => this.#onPeer(welcome.knowsYou),
         onDown: (peer) => this.#driver.onUnreachable(peer),
         onSnapshot: (from, channel) => this.#driver.snapshots.receive(from, channel),
-        knows: (id) => keyValues.attributes.has(id),
+        knows: (id) => keyValues.book.hasStarted(id),
+        wasRemoved: (id) => keyValues.book.wasRemoved(id),
+        onRemoved: (by) => this.#onRemoved(by),
+        onJoin: (request) => answerJoin(request, opened.identity, keyValues, () => this.#driver.reads.linearize()),
       },
       log,
     );
+    this.#membership = new Membership({
+      driver: this.#memberDriver(),
+      keyValues,
+      log,
+      token: genesis.token,
+      maxLearners: options.maxLearners,
+      timeoutMs: requestTimeoutOf(options.electionMs),
+      retryMs: options.heartbeatMs / 2,
+    });
   }
 
   get clientUrls(): readonly string[] {
@@ -127,7 +139,11 @@ export class RunningMember {
     if (this.#stopping) return;
     this.#stopping = true;
     clearInterval(this.#nudge);
+    clearInterval(this.#promotions);
     clearTimeout(this.#publishTimer);
+    // Clients lose less than an election then; those of a removed member need not wait for what can not come.
+    if (this.#removed) this.#driver.proposals.failAll(etcdError('ETCD_STOPPED'));
+    else await this.#membership.handOver();
     await this.#etcd?.close(callsGraceMs);
     await this.#http?.close();
     await this.#driver.stop();
@@ -142,15 +158,19 @@ export class RunningMember {
   async #serve(metrics: NodeMetrics): Promise<void> {
     const { keyValues, isNew, restored } = this.#opened;
     const { listenClientUrls, listenPeerUrls, listenMetricsUrls, name } = this.#options;
-    metrics.observe({ driver: this.#driver, keyValues, transport: this.#transport });
+    const membership = this.#membership;
+    metrics.observe({ driver: this.#driver, keyValues, transport: this.#transport, membership });
     this.#http = await serveHttp(listenMetricsUrls, this.#health(), metrics, () =>
       this.#driver.snapshots.snapshotter.take(),
     );
     await this.#transport.start(listenPeerUrls);
     this.#driver.start(this.#transport);
+    keyValues.watchMembers(() => this.#onMembers());
+    this.#onMembers();
+    this.#promotions = setInterval(() => membership.promoteReady(), this.#options.heartbeatMs);
     try {
       this.#etcd = await serveEtcd({
-        backend: createBackend(keyValues, this.#memberDriver()),
+        backend: createBackend(keyValues, this.#memberDriver(), membership),
         listen: listenClientUrls,
       });
     } catch (error) {
@@ -164,7 +184,7 @@ export class RunningMember {
     }
     this.#log.info('member started', {
       name,
-      memberId: this.identity.self.id,
+      memberId: this.identity.memberId,
       clusterId: this.identity.clusterId,
       isNew,
       snapshotIndex: restored.snapshot.index,
@@ -199,12 +219,14 @@ export class RunningMember {
   /** Makes name and client URLs known, unless they are. */
   async #publish(): Promise<void> {
     const { keyValues } = this.#opened;
-    const wanted = { name: this.#options.name, clientUrls: this.#options.advertiseClientUrls };
-    const known = keyValues.attributes.get(this.identity.self.id);
-    if (this.#publishing || this.#stopping || JSON.stringify(known) === JSON.stringify(wanted)) return;
+    const { memberId } = this.identity;
+    const { name, advertiseClientUrls: clientUrls } = this.#options;
+    const known = keyValues.book.members.get(memberId);
+    const isKnown = known?.name === name && known.clientUrls.join() === clientUrls.join();
+    if (this.#publishing || this.#stopping || isKnown) return;
     this.#publishing = true;
     try {
-      await keyValues.publish(this.#memberDriver(), this.identity.self.id, wanted);
+      await keyValues.publish(this.#memberDriver(), { memberId, name, clientUrls });
     } catch (error) {
       this.#log.warn('could not publish the client addresses yet', { error });
       if (!this.#stopping) this.#publishTimer = setTimeout(() => void this.#publish(), 1000);
@@ -213,9 +235,8 @@ export class RunningMember {
     }
   }
 
-  #onPeer(knowsUs: boolean, failure: PromiseWithResolvers<unknown>): void {
+  #onPeer(knowsUs: boolean): void {
     const { isNew, keyValues } = this.#opened;
-    const { self } = this.identity;
     // Whoever was out of reach when this data directory was made may know better now.
     if (
       knowsUs &&
@@ -224,33 +245,61 @@ export class RunningMember {
       keyValues.appliedIndex === this.#opened.restored.snapshot.index &&
       this.#driver.leader === null
     ) {
-      failure.resolve(
-        new NodeError(
-          'NODE_DATA_LOST',
-          `another member says that ${self.name} has taken part in this cluster, but its data directory ${this.#options.dataDir} was empty: ` +
-            "this member's data is gone. Replace it by a new member",
-        ),
-      );
+      const { name, dataDir } = this.#options;
+      this.#fail(lostMember(`another member says that ${name} has taken part in this cluster`, dataDir));
       return;
     }
     this.#quicken();
   }
 
+  /** The book or the configuration changed: whom to be connected with follows both. */
+  #onMembers(): void {
+    this.#connect();
+    if (this.#opened.keyValues.book.wasRemoved(this.identity.memberId)) this.#onRemoved(this.identity.memberId);
+  }
+
+  #connect(): void {
+    const { book } = this.#opened.keyValues;
+    const peers = new Map<MemberId, readonly string[]>();
+    for (const [id, { peerUrls }] of book.members) peers.set(id, peerUrls);
+    // One that is being added may be needed to commit its own addition.
+    for (const id of membersOf(this.#driver.configuration)) {
+      const address = this.#driver.addressOf(id);
+      if (!peers.has(id) && !book.wasRemoved(id) && address) peers.set(id, address);
+    }
+    peers.delete(this.identity.memberId);
+    this.#transport.connect(peers);
+  }
+
+  /** `by`: who says so; this member itself when it has applied its own removal. */
+  #onRemoved(by: MemberId): void {
+    if (this.#removed) return;
+    this.#removed = true;
+    const { memberId } = this.identity;
+    this.#log.warn('removed from the cluster', { by });
+    const failed = (): void => this.#fail(removedMember(memberId, this.#options.dataDir));
+    markRemoved(this.#opened.paths).then(failed, (error: unknown) => {
+      this.#log.warn('could not note the removal', { error });
+      failed();
+    });
+  }
+
   /**
-   * A cluster that starts need not wait for an election timeout: the lowest of the members that hear each other stands
+   * A cluster that starts need not wait for an election timeout: the lowest of the voters that hear each other stands
    * at once. Asked for a few times, since the others may still be connecting back.
    */
   #quicken(): void {
     if (this.#nudge || this.#driver.leader !== null) return;
+    const { memberId } = this.identity;
     const until = performance.now() + nudgeForMs;
     const stand = (): void => {
-      const connected = this.#transport.connected();
-      const lowest = [this.identity.self.id, ...connected].sort(compareIds)[0];
-      const enough = connected.length + 1 >= quorumSize(this.identity.members.length);
+      const { configuration } = this.#driver;
+      const there = [memberId, ...this.#transport.connected()].filter((id) => isVoter(configuration, id));
+      const enough = there.length >= quorumSize(configuration.voters.length);
       if (this.#driver.leader !== null || performance.now() > until) {
         clearInterval(this.#nudge);
         this.#nudge = undefined;
-      } else if (enough && this.identity.self.id === lowest) {
+      } else if (enough && memberId === there.sort(compareIds)[0]) {
         this.#driver.campaign();
       }
     };
@@ -275,38 +324,21 @@ export class RunningMember {
   }
 
   #memberDriver(): MemberDriver {
-    const { clusterId, self, members } = this.identity;
-    const { keyValues } = this.#opened;
     const driver = this.#driver;
-    const learners = (): readonly string[] => driver.status().configuration.learners;
+    const { clusterId, memberId } = this.identity;
     return {
       clusterId,
-      memberId: self.id,
+      memberId,
       term: () => driver.term,
       commitIndex: () => driver.commit,
       leaderId: () => driver.leader ?? undefined,
-      isLearner: () => learners().includes(self.id),
+      configuration: () => driver.configuration,
+      status: () => driver.status(),
       propose: (data, lost) => driver.proposals.propose(data, lost),
+      change: (change, context, lost) => driver.proposals.propose({ change, context }, lost),
       linearize: () => driver.reads.linearize(),
-      members: () =>
-        members.map(({ id, peerUrls }): Member => {
-          const published = keyValues.attributes.get(id);
-          return {
-            ID: decimalId(id),
-            name: published?.name ?? '',
-            peerURLs: [...peerUrls],
-            clientURLs: [...(published?.clientUrls ?? [])],
-            isLearner: learners().includes(id),
-          };
-        }),
-      configuration: () => ({
-        members: members.map(({ id, peerUrls }) => ({
-          id,
-          address: peerUrls[0]!,
-          suffrage: learners().includes(id) ? ('nonvoter' as const) : ('voter' as const),
-        })),
-        index: driver.status().configurationIndex,
-      }),
+      transferLeadership: (to) => driver.transferLeadership(to),
+      connected: () => this.#transport.connected(),
     };
   }
 }

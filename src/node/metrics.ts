@@ -3,12 +3,14 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { version } from '../version.ts';
 import type { Driver } from './driver.ts';
 import type { KeyValues } from './kv.ts';
+import type { Membership } from './membership.ts';
 import type { Transport } from './transport.ts';
 
 export interface Observed {
   readonly driver: Driver;
   readonly keyValues: KeyValues;
   readonly transport: Transport;
+  readonly membership: Membership;
 }
 
 export class NodeMetrics {
@@ -44,7 +46,7 @@ export class NodeMetrics {
   }
 
   /** Values are read when somebody asks. */
-  observe({ driver, keyValues, transport }: Observed): void {
+  observe({ driver, keyValues, transport, membership }: Observed): void {
     const registers = [this.registry];
     const gauge = (name: string, help: string, read: () => number): void => {
       new Gauge({
@@ -71,6 +73,15 @@ export class NodeMetrics {
     const isLeader = (): boolean => driver.leader !== null && driver.leader === driver.status().id;
     gauge('etcd_server_has_leader', '1 when a leader is known.', () => (driver.leader === null ? 0 : 1));
     gauge('etcd_server_is_leader', '1 when this member leads.', () => (isLeader() ? 1 : 0));
+    gauge('etcd_server_is_learner', '1 when this member does not vote.', () => (membership.isLearner ? 1 : 0));
+    gauge('raftsman_members', 'Members of the cluster, learners included.', () => keyValues.book.members.size);
+    gauge('raftsman_learners', 'Members that do not vote.', () => driver.configuration.learners.length);
+    counter('raftsman_leader_transfers_total', 'Leaderships handed over.', () => counters.leaderTransfers);
+    counter(
+      'raftsman_leader_transfers_failed_total',
+      'Leaderships that were not taken over.',
+      () => counters.failedTransfers,
+    );
     counter('etcd_server_leader_changes_seen_total', 'Leaders seen.', () => counters.leaderChanges);
     gauge('etcd_server_proposals_committed_total', 'Commit index.', () => driver.commit);
     gauge('etcd_server_proposals_applied_total', 'Applied index.', () => keyValues.appliedIndex);

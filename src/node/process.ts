@@ -49,6 +49,10 @@ export async function runNode(argv: readonly string[], io: NodeIo = processIo())
       log.info('stopped');
       return 0;
     }
+    if (ended.error instanceof NodeError && ended.error.code === 'NODE_REMOVED') {
+      await member.stop();
+      throw ended.error;
+    }
     io.stderr(oneLine(ended.error));
     // Nothing can be trusted after this: what is acknowledged is durable, the rest is for the next start.
     process.exit(1);

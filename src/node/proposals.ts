@@ -8,14 +8,17 @@
  * that was committed of the earlier term lies before that entry.
  */
 import { type EtcdError, etcdError } from '../etcd/errors.ts';
-import type { DropReason, Index, Term } from '../raft/types.ts';
+import type { ConfigurationChange, DropReason, Index, Term } from '../raft/types.ts';
 
 /** Proposals and bytes that may be under way before new ones are turned away. */
 const maxProposals = 50_000;
 const maxBytes = 128 << 20;
 
+/** An entry's data, or a change of the configuration. */
+export type Payload = Uint8Array | { readonly change: ConfigurationChange; readonly context: string };
+
 interface Waiting {
-  readonly data: Uint8Array;
+  readonly payload: Payload;
   readonly lost: (error: EtcdError) => void;
   readonly deadline: number;
   id: number;
@@ -28,7 +31,7 @@ interface Waiting {
 }
 
 export interface ProposalsOptions {
-  readonly step: (id: number, data: Uint8Array) => void;
+  readonly step: (id: number, payload: Payload) => void;
   readonly hasLeader: () => boolean;
   readonly now: () => number;
   /** How long a proposal may take, in milliseconds. */
@@ -59,11 +62,12 @@ export class Proposals {
     return this.#failed;
   }
 
-  propose(data: Uint8Array, lost: (error: EtcdError) => void): void {
-    if (this.count >= maxProposals || this.#bytes + data.length > maxBytes) throw etcdError('ETCD_TOO_MANY_REQUESTS');
-    this.#bytes += data.length;
+  propose(payload: Payload, lost: (error: EtcdError) => void): void {
+    const bytes = sizeOf(payload);
+    if (this.count >= maxProposals || this.#bytes + bytes > maxBytes) throw etcdError('ETCD_TOO_MANY_REQUESTS');
+    this.#bytes += bytes;
     const deadline = this.#options.now() + this.#options.timeoutMs;
-    this.#hand({ data, lost, deadline, id: 0, term: undefined, unknown: false, index: undefined });
+    this.#hand({ payload, lost, deadline, id: 0, term: undefined, unknown: false, index: undefined });
   }
 
   /** They went out to the leader of this term. */
@@ -89,7 +93,14 @@ export class Proposals {
   onDropped(ids: readonly number[], reason: DropReason): void {
     for (const id of ids) {
       const waiting = this.#byId.get(id);
-      if (waiting) this.#lost(waiting);
+      if (!waiting) continue;
+      const final = finalError(reason);
+      if (final === undefined) {
+        this.#lost(waiting);
+      } else {
+        this.#byId.delete(id);
+        this.#giveUp(waiting, final);
+      }
     }
     if (reason === 'notLeader') this.retry();
   }
@@ -108,7 +119,7 @@ export class Proposals {
     if (waiting?.term === term) {
       this.#byIndex.delete(index);
       this.#byId.delete(waiting.id);
-      this.#bytes -= waiting.data.length;
+      this.#bytes -= sizeOf(waiting.payload);
     } else if (waiting) {
       this.#lost(waiting);
     }
@@ -162,12 +173,32 @@ export class Proposals {
     waiting.term = undefined;
     waiting.id = ++this.#lastId;
     this.#byId.set(waiting.id, waiting);
-    this.#options.step(waiting.id, waiting.data);
+    this.#options.step(waiting.id, waiting.payload);
   }
 
   #giveUp(waiting: Waiting, error: EtcdError): void {
-    this.#bytes -= waiting.data.length;
+    this.#bytes -= sizeOf(waiting.payload);
     this.#failed++;
     waiting.lost(error);
+  }
+}
+
+const sizeOf = (payload: Payload): number => ('change' in payload ? payload.context.length : payload.length);
+
+/** What ends a proposal although its time is not up; all else is proposed again when that may help. */
+function finalError(reason: DropReason): EtcdError | undefined {
+  switch (reason) {
+    case 'learnerBehind':
+      return etcdError('ETCD_LEARNER_NOT_READY');
+    case 'changePending':
+      return etcdError('ETCD_CHANGE_PENDING');
+    case 'changeInvalid':
+      return etcdError('ETCD_CHANGE_OVERTAKEN');
+    case 'noLeader':
+    case 'notLeader':
+    case 'tooManyUncommitted':
+    case 'transferring':
+    case 'termNotCommitted':
+      return undefined;
   }
 }

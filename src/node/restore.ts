@@ -9,6 +9,7 @@ import type { Log } from '../log.ts';
 import { asIndex, asTerm, type Configuration, type RestoredState } from '../raft/types.ts';
 import { openSnapshotFolder } from '../storage/snapshots.ts';
 import { NodeError } from './flags.ts';
+import type { Genesis } from './identity.ts';
 import { KeyValues } from './kv.ts';
 
 export interface SeedOptions {
@@ -18,6 +19,7 @@ export interface SeedOptions {
   readonly aside: string;
   readonly snapshots: string;
   readonly configuration: Configuration;
+  readonly genesis: Genesis;
   readonly log: Log;
 }
 
@@ -30,12 +32,13 @@ export async function seedFromArchive({
   aside,
   snapshots,
   configuration,
+  genesis,
   log,
 }: SeedOptions): Promise<RestoredState> {
   const verified = await attempt(archive, () => verifyArchiveFile(archive));
   const facts = await attempt(archive, () => expectEngine(verified.meta, 'Embedded'));
   const state = join(aside, 'restored.bin');
-  const keyValues = new KeyValues();
+  const keyValues = new KeyValues({ genesis: genesis.members });
   try {
     await attempt(archive, async () => {
       await extractState(archive, verified, state);

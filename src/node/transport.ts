@@ -6,8 +6,18 @@ import { Channel, controlOf } from './channel.ts';
 import { decodeMessage, encodeMessage, type WireMessage } from './codec.ts';
 import { hostAndPort, NodeError } from './flags.ts';
 import { FrameError } from './frames.ts';
-import { type Answer, dial, type Hello, parseHello, protocolVersion, type Welcome } from './hello.ts';
-import type { ClusterIdentity, ClusterMember } from './identity.ts';
+import {
+  type Answer,
+  dial,
+  type Hello,
+  type JoinAnswer,
+  type JoinRequest,
+  type Meeting,
+  type No,
+  parseHello,
+  protocolVersion,
+  type Welcome,
+} from './hello.ts';
 import { Link } from './link.ts';
 import { OnceLog } from './once.ts';
 
@@ -20,7 +30,21 @@ export interface TransportHandlers {
   readonly onSnapshot: (from: MemberId, channel: Channel) => void;
   /** Whether the replicated member list shows that this member has taken part. */
   readonly knows: (member: MemberId) => boolean;
+  readonly wasRemoved: (member: MemberId) => boolean;
+  /** Another member says that this one was. */
+  readonly onRemoved: (by: MemberId) => void;
+  /** A member without data asks who it is. */
+  readonly onJoin: (request: JoinRequest) => Promise<JoinAnswer>;
 }
+
+export interface TransportSelf {
+  readonly clusterId: string;
+  readonly memberId: MemberId;
+  /** Where the others reach it. */
+  readonly peerUrls: readonly string[];
+}
+
+export type Peers = ReadonlyMap<MemberId, readonly string[]>;
 
 export interface TransportCounters {
   badFrames: number;
@@ -32,10 +56,12 @@ const greetingWithinMs = 5000;
 
 export class Transport {
   readonly counters: TransportCounters = { badFrames: 0, droppedMessages: 0, refusedConnections: 0 };
-  readonly #identity: ClusterIdentity;
+  readonly #self: TransportSelf;
   readonly #handlers: TransportHandlers;
   readonly #log: Log;
-  readonly #links = new Map<MemberId, Link>();
+  /** To `#peers`, and to whoever dialled this member and is not known to it yet. */
+  readonly #links = new Map<MemberId, { readonly link: Link; readonly urls: readonly string[] }>();
+  #peers: Peers = new Map();
   readonly #used = new Set<Link>();
   /** What each peer said when this member reached it. */
   readonly #welcomes = new Map<MemberId, Welcome>();
@@ -45,22 +71,31 @@ export class Transport {
   readonly #incoming = new Set<Channel>();
   readonly #complaints: OnceLog;
 
-  constructor(identity: ClusterIdentity, handlers: TransportHandlers, log: Log) {
-    this.#identity = identity;
+  constructor(self: TransportSelf, handlers: TransportHandlers, log: Log) {
+    this.#self = self;
     this.#handlers = handlers;
     this.#log = log;
     this.#complaints = new OnceLog(log);
   }
 
-  /** Listens, then dials every other member. Rejects with NODE_LISTEN_FAILED. */
+  /** Listens. Rejects with NODE_LISTEN_FAILED. */
   async start(listenUrls: readonly string[]): Promise<void> {
     for (const url of listenUrls) this.#servers.push(await this.#listen(url));
-    for (const member of this.#identity.members) if (member.id !== this.#identity.self.id) this.#link(member);
+  }
+
+  /** The other members, from here on: whoever is new or moved is dialled, whoever is gone is let go. */
+  connect(peers: Peers): void {
+    this.#peers = peers;
+    for (const id of this.#links.keys()) {
+      const visits = this.#hearing.has(id) && !this.#handlers.wasRemoved(id);
+      if (!peers.has(id) && !visits) this.#unlink(id);
+    }
+    for (const [id, urls] of peers) this.#link(id, urls);
   }
 
   /** Goes out with the next `flush`. False: it did not and will not, since there is no connection or it is stuck. */
   send(message: WireMessage): boolean {
-    const link = this.#links.get(message.to);
+    const link = this.#links.get(message.to)?.link;
     if (!link?.takes) {
       this.counters.droppedMessages++;
       return false;
@@ -82,36 +117,55 @@ export class Transport {
 
   /** A connection of its own for one snapshot. */
   async openSnapshotChannel(to: MemberId): Promise<Channel> {
-    const { clusterId, self, members } = this.#identity;
-    const peer = members.find((member) => member.id === to);
-    if (!peer) throw new Error(`${to} is not a member`);
-    const { channel } = await dial(peer.peerUrls[0]!, { clusterId, from: self.id, to, purpose: 'snapshot' }, 5000);
+    const urls = this.#links.get(to)?.urls;
+    if (!urls) throw new Error(`it is not known where member ${to} is reached`);
+    const { channel } = await dial(urls[0]!, this.#meeting(to, 'snapshot'), 5000);
     return channel;
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links.values()) link.close();
+    for (const { link } of this.#links.values()) link.close();
     for (const channel of this.#incoming) channel.close();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
   }
 
-  #link({ id, peerUrls }: ClusterMember): void {
+  #meeting(to: MemberId, purpose: Meeting['purpose']): Meeting {
+    const { clusterId, memberId: from, peerUrls } = this.#self;
+    return { purpose, clusterId, from, to, peerUrls };
+  }
+
+  #link(id: MemberId, urls: readonly string[]): void {
+    const known = this.#links.get(id);
+    if (known?.urls.join() === urls.join()) return;
+    if (known) this.#unlink(id);
     const link = new Link({
-      clusterId: this.#identity.clusterId,
-      self: this.#identity.self.id,
-      peer: id,
-      urls: peerUrls,
+      meeting: this.#meeting(id, 'messages'),
+      urls,
       log: this.#log,
       onUp: (welcome) => {
         this.#welcomes.set(id, welcome);
         this.#bothWays(id);
       },
-      onDown: () => {
-        this.#welcomes.delete(id);
-        this.#handlers.onDown(id);
+      onDown: () => this.#down(id),
+      onRefused: (error) => {
+        if (error.why === 'removed') this.#handlers.onRemoved(id);
       },
     });
-    this.#links.set(id, link);
+    this.#links.set(id, { link, urls });
+  }
+
+  /** Whoever was removed is told: nothing else may ever reach it. */
+  #unlink(id: MemberId): void {
+    const { link } = this.#links.get(id)!;
+    this.#links.delete(id);
+    if (this.#handlers.wasRemoved(id)) link.closeWith({ removed: true });
+    else link.close();
+    if (this.#welcomes.has(id)) this.#down(id);
+  }
+
+  #down(id: MemberId): void {
+    this.#welcomes.delete(id);
+    this.#handlers.onDown(id);
   }
 
   #listen(url: string): Promise<Server> {
@@ -143,22 +197,30 @@ export class Transport {
   }
 
   #greet(channel: Channel, hello: Hello, address: string): void {
-    const reason = this.#objection(hello);
-    if (reason !== undefined) {
+    const objection = this.#objection(hello);
+    if (objection !== undefined) {
       this.counters.refusedConnections++;
-      this.#complaints.warn('refused a connection', { address, from: hello.from, reason });
+      const from = hello.purpose === 'join' ? hello.name : hello.from;
+      this.#complaints.warn('refused a connection', { address, from, reason: objection.reason });
       channel.handOver({ onPayload: () => {}, onClose: (error) => this.#closed(channel, error, address) });
-      channel.sendControl({ ok: false, reason } satisfies Answer);
+      channel.sendControl(objection);
       channel.end();
+      return;
+    }
+    if (hello.purpose === 'join') {
+      channel.handOver({ onPayload: () => {}, onClose: (error) => this.#closed(channel, error, address) });
+      void this.#handlers.onJoin(hello).then((answer) => {
+        channel.sendControl(answer);
+        channel.end();
+      });
       return;
     }
     const { from } = hello;
     const onClose = (error: Error | undefined): void => {
-      if (this.#hearing.get(from) === channel) this.#hearing.delete(from);
+      if (this.#hearing.get(from) === channel) this.#silent(from);
       this.#closed(channel, error, from);
     };
-    const { self } = this.#identity;
-    const onPayload = (payload: Buffer): void => this.#handlers.onMessage(decodeMessage(payload, from, self.id));
+    const onPayload = (payload: Buffer): void => this.#hear(payload, from);
     channel.handOver({ onClose, onPayload: hello.purpose === 'messages' ? onPayload : () => {} });
     channel.sendControl({ ok: true, knowsYou: this.#handlers.knows(from) } satisfies Answer);
     switch (hello.purpose) {
@@ -166,6 +228,8 @@ export class Transport {
         // A member sends on one connection; whatever is left of the one before is of no use any more.
         this.#hearing.get(from)?.close();
         this.#hearing.set(from, channel);
+        // A member that this one has not heard of may lead it, or want its vote.
+        if (!this.#peers.has(from) && hello.peerUrls.length > 0) this.#link(from, hello.peerUrls);
         this.#bothWays(from);
         break;
       case 'snapshot':
@@ -177,18 +241,35 @@ export class Transport {
     }
   }
 
+  #hear(payload: Buffer, from: MemberId): void {
+    const control = controlOf(payload);
+    if (control === undefined) this.#handlers.onMessage(decodeMessage(payload, from, this.#self.memberId));
+    else if (control['removed'] === true) this.#handlers.onRemoved(from);
+    else throw new FrameError('an unknown control frame');
+  }
+
+  #silent(from: MemberId): void {
+    this.#hearing.delete(from);
+    if (!this.#peers.has(from) && this.#links.has(from)) this.#unlink(from);
+  }
+
   #bothWays(peer: MemberId): void {
     const welcome = this.#welcomes.get(peer);
     if (welcome && this.#hearing.has(peer)) this.#handlers.onUp(peer, welcome);
   }
 
-  #objection(hello: Hello): string | undefined {
-    const { clusterId, self, members } = this.#identity;
-    if (hello.protocol !== protocolVersion) return `protocol ${hello.protocol}; this member speaks ${protocolVersion}`;
-    if (hello.clusterId !== clusterId) return `cluster ${hello.clusterId}; this is a member of cluster ${clusterId}`;
-    if (hello.to !== self.id) return `member ${hello.to} was meant; this is member ${self.id}`;
-    if (hello.from === self.id) return 'it claims to be this very member';
-    if (!members.some((member) => member.id === hello.from)) return `${hello.from} is not a member of this cluster`;
+  #objection(hello: Hello): No | undefined {
+    const { clusterId, memberId } = this.#self;
+    const no = (reason: string): No => ({ ok: false, reason });
+    if (hello.protocol !== protocolVersion)
+      return no(`protocol ${hello.protocol}; this member speaks ${protocolVersion}`);
+    if (hello.purpose === 'join') return undefined;
+    if (hello.clusterId !== clusterId)
+      return no(`cluster ${hello.clusterId}; this is a member of cluster ${clusterId}`);
+    if (hello.to !== memberId) return no(`member ${hello.to} was meant; this is member ${memberId}`);
+    if (hello.from === memberId) return no('it claims to be this very member');
+    if (this.#handlers.wasRemoved(hello.from))
+      return { ...no(`member ${hello.from} was removed from this cluster`), why: 'removed' };
     return undefined;
   }
 

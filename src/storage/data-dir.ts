@@ -10,11 +10,23 @@ export interface DataPaths {
   readonly wal: string;
   readonly snapshots: string;
   readonly lock: string;
+  /** How the cluster began and under which name this member was started. */
+  readonly genesis: string;
+  /** There when the member was removed from its cluster. */
+  readonly removed: string;
 }
 
 export function dataPaths(root: string): DataPaths {
   const member = join(root, 'member');
-  return { root, member, wal: join(member, 'wal'), snapshots: join(member, 'snap'), lock: join(root, 'lock') };
+  return {
+    root,
+    member,
+    wal: join(member, 'wal'),
+    snapshots: join(member, 'snap'),
+    lock: join(root, 'lock'),
+    genesis: join(member, 'genesis.json'),
+    removed: join(member, 'removed'),
+  };
 }
 
 export interface DataLock {

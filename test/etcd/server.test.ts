@@ -213,7 +213,11 @@ describe('refusals bear etcd’s code and words', () => {
 
 describe('cluster and maintenance', () => {
   test('members show the attributes that they published', async () => {
-    await single.keyValues.publish(single.driver, '8e9e05c52164694d', { name: 'm0', clientUrls: [single.url] });
+    await single.keyValues.publish(single.driver, {
+      memberId: single.driver.memberId,
+      name: 'm0',
+      clientUrls: [single.url],
+    });
     const { members, header } = await client.memberList();
     expect(members).toEqual([
       {
@@ -263,7 +267,7 @@ describe('cluster and maintenance', () => {
     await restored.restore(stateOf(chunks));
     expect(restored.revision).toBe(single.keyValues.revision);
     expect((await restored.hash()).hash).toBe(hash.hash);
-    expect(restored.attributes.get('8e9e05c52164694d')?.name).toBe('m0');
+    expect(restored.book.members.get(single.driver.memberId)?.name).toBe('m0');
   });
 
   test('a snapshot may be ended early, and the server goes on', async () => {

@@ -1,7 +1,11 @@
 /** A cluster of one without a disk: proposals are applied in the next turn, in order. Serves over real gRPC. */
-import type { EtcdError } from '../../src/etcd/errors.ts';
+import { type EtcdError, etcdError } from '../../src/etcd/errors.ts';
 import { type EtcdServer, serveEtcd } from '../../src/etcd/server.ts';
-import { createBackend, KeyValues, type KeyValuesOptions, type MemberDriver } from '../../src/node/kv.ts';
+import { createLog } from '../../src/log.ts';
+import { createBackend, KeyValues, type KeyValuesOptions } from '../../src/node/kv.ts';
+import { type MemberDriver, Membership } from '../../src/node/membership.ts';
+import { configurationOf } from '../../src/raft/configuration.ts';
+import { asIndex, asMemberId } from '../../src/raft/types.ts';
 
 export interface Single {
   readonly keyValues: KeyValues;
@@ -14,7 +18,11 @@ export interface Single {
 }
 
 export async function startSingle(options?: KeyValuesOptions): Promise<Single> {
-  const keyValues = new KeyValues(options);
+  const id = asMemberId('8e9e05c52164694d');
+  const keyValues = new KeyValues({
+    ...options,
+    genesis: [{ id, name: 'm0', peerUrls: ['http://127.0.0.1:2380'] }],
+  });
   let queued: Uint8Array[] = [];
   const drain = (): void => {
     const batch = queued;
@@ -23,11 +31,10 @@ export async function startSingle(options?: KeyValuesOptions): Promise<Single> {
   };
   const driver: MemberDriver = {
     clusterId: 'cdf818194e3a8c32',
-    memberId: '8e9e05c52164694d',
+    memberId: id,
     term: () => 3,
     commitIndex: () => keyValues.appliedIndex,
-    leaderId: () => (single.refuse ? undefined : '8e9e05c52164694d'),
-    isLearner: () => false,
+    leaderId: () => (single.refuse ? undefined : id),
     propose: (data, lost) => {
       if (single.refuse) {
         lost(single.refuse);
@@ -36,21 +43,28 @@ export async function startSingle(options?: KeyValuesOptions): Promise<Single> {
       if (queued.push(data) === 1) setImmediate(drain);
     },
     linearize: () => (single.refuse ? Promise.reject(single.refuse) : Promise.resolve()),
-    members: () => [
-      {
-        ID: '10276657743932975437',
-        name: keyValues.attributes.get('8e9e05c52164694d')?.name ?? '',
-        peerURLs: ['http://127.0.0.1:2380'],
-        clientURLs: [...(keyValues.attributes.get('8e9e05c52164694d')?.clientUrls ?? [])],
-        isLearner: false,
-      },
-    ],
-    configuration: () => ({
-      members: [{ id: '8e9e05c52164694d', address: 'http://127.0.0.1:2380', suffrage: 'voter' }],
-      index: 0,
+    change: (_change, _context, lost) => lost(etcdError('ETCD_CHANGE_PENDING')),
+    transferLeadership: () => Promise.resolve('notVoter'),
+    connected: () => [],
+    configuration: () => configurationOf([id]),
+    status: () => ({
+      configurationIndex: asIndex(0),
+      committedConfiguration: configurationOf([id]),
+      committedConfigurationIndex: asIndex(0),
+      progress: [],
     }),
   };
-  const server = await serveEtcd({ backend: createBackend(keyValues, driver), listen: ['http://127.0.0.1:0'] });
+  const membership = new Membership({
+    driver,
+    keyValues,
+    log: createLog({ write: () => {} }),
+    token: 'etcd-cluster',
+    maxLearners: 1,
+    timeoutMs: 1,
+    retryMs: 1,
+  });
+  const backend = createBackend(keyValues, driver, membership);
+  const server = await serveEtcd({ backend, listen: ['http://127.0.0.1:0'] });
   const single: Single = {
     keyValues,
     driver,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { type NodeOptions, nodeUsage, parseFlags } from '../../src/node/flags.ts';
+import { checkInitialCluster, type NodeOptions, nodeUsage, parseFlags } from '../../src/node/flags.ts';
 import { clusterIdOf, compareIds, identityOf, memberIdOf } from '../../src/node/identity.ts';
 import { asMemberId } from '../../src/raft/types.ts';
 
@@ -111,7 +111,7 @@ describe('flags', () => {
       /--election-timeout: "60000" is not a whole number from 1 to 50000/,
     ],
   ])('%j is refused with the flag’s name', (argv, code, message) => {
-    const refused = (): unknown => parsed(argv as string[]);
+    const refused = (): unknown => checkInitialCluster(parsed(argv as string[]));
     expect(refused).toThrow(message);
     expect(refused).toThrow(expect.objectContaining({ code, exitCode: 2 }));
   });
@@ -124,8 +124,8 @@ describe('flags', () => {
 
 describe('identity', () => {
   test('of a default member is etcd’s: the ids that its documentation shows', () => {
-    const { clusterId, self } = identityOf(parsed([]));
-    expect([self.id, clusterId]).toEqual(['8e9e05c52164694d', 'cdf818194e3a8c32']);
+    const { clusterId, memberId } = identityOf(parsed([]));
+    expect([memberId, clusterId]).toEqual(['8e9e05c52164694d', 'cdf818194e3a8c32']);
   });
 
   test('depends on addresses and token, not on names or order', () => {

@@ -3,6 +3,7 @@ import { etcdError } from '../../src/etcd/errors.ts';
 import { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from '../../src/etcd/gen/rpc.ts';
 import { KeyValues } from '../../src/node/kv.ts';
 import { type EntryKind, encodeEntry } from '../../src/node/kv-entries.ts';
+import { asMemberId } from '../../src/raft/types.ts';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 const putBytes = (key: string, value: string): Uint8Array =>
@@ -24,6 +25,7 @@ function recorder(): { entries: Uint8Array[]; losing: ((code: Parameters<typeof 
   };
 }
 
+const genesis = [{ id: asMemberId('ab'), name: 'm0', peerUrls: ['http://p:1'] }];
 const request = PutRequest.fromPartial({ key: bytes('k'), value: bytes('v') });
 const encoded = putBytes('k', 'v');
 
@@ -46,16 +48,18 @@ describe('entries', () => {
       ['put', putBytes('b', '3')],
     ];
     const entries = log.map(([kind, payload], i) => encodeEntry(kind, 1, i, payload));
-    const whole = new KeyValues();
+    const whole = new KeyValues({ genesis });
     for (const [i, data] of entries.entries()) whole.apply(i + 1, 4, data);
     for (let cut = 0; cut <= entries.length; cut++) {
-      const first = new KeyValues();
+      const first = new KeyValues({ genesis });
       for (let i = 0; i < cut; i++) first.apply(i + 1, 4, entries[i]!);
-      const second = new KeyValues();
+      const second = new KeyValues({ genesis });
       await second.restore(first.snapshot().slices());
       expect(second.appliedIndex).toBe(cut);
       for (let i = cut; i < entries.length; i++) second.apply(i + 1, 4, entries[i]!);
-      expect([...second.attributes]).toEqual([['ab', { name: 'm0', clientUrls: ['http://h:1'] }]]);
+      expect([...second.book.members]).toEqual([
+        ['ab', { name: 'm0', peerUrls: ['http://p:1'], clientUrls: ['http://h:1'], toVote: true }],
+      ]);
       expect(await second.hash()).toEqual(await whole.hash());
       expect([second.revision, second.keys, second.appliedTerm]).toEqual([whole.revision, 2, 4]);
     }
@@ -63,7 +67,7 @@ describe('entries', () => {
 
   test('without data, those of raft itself, only count', () => {
     const keyValues = new KeyValues();
-    keyValues.apply(1, 1, new Uint8Array(0));
+    keyValues.apply(1, 1, new Uint8Array(0), 'noop');
     expect([keyValues.appliedIndex, keyValues.revision]).toEqual([1, 1]);
   });
 
@@ -179,13 +183,14 @@ describe('restore', () => {
 
   test('for a new cluster forgets the old one’s members', async () => {
     const driver = recorder();
-    const keyValues = new KeyValues();
-    const published = keyValues.publish(driver, 'ab', { name: 'm0', clientUrls: [] });
+    const keyValues = new KeyValues({ genesis });
+    const published = keyValues.publish(driver, { memberId: asMemberId('ab'), name: 'm0', clientUrls: [] });
     keyValues.apply(1, 1, driver.entries[0]!);
     await published;
+    expect(keyValues.book.hasStarted(asMemberId('ab'))).toBe(true);
     keyValues.forgetMembers();
     const again = new KeyValues();
     await again.restore(keyValues.snapshot().slices());
-    expect(again.attributes.size).toBe(0);
+    expect(again.book.hasStarted(asMemberId('ab'))).toBe(false);
   });
 });

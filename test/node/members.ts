@@ -55,6 +55,7 @@ export async function run(
 
 export class TestMember {
   readonly name: string;
+  readonly peerUrl: string;
   readonly clientUrl: string;
   readonly httpUrl: string;
   readonly dataDir: string;
@@ -66,6 +67,7 @@ export class TestMember {
   constructor(name: string, ports: readonly number[], dataDir: string, shared: readonly string[]) {
     const [client, peer, http] = ports.map((port) => `http://127.0.0.1:${port}`) as [string, string, string];
     this.name = name;
+    this.peerUrl = peer;
     this.clientUrl = client;
     this.httpUrl = http;
     this.dataDir = dataDir;
@@ -143,29 +145,52 @@ export class TestMember {
 
 export class TestCluster {
   readonly folder: string;
-  readonly members: readonly TestMember[];
+  /** Those that were added later come last. */
+  readonly members: TestMember[];
+  readonly #flags: readonly string[];
 
   static async create(size: number, flags: readonly string[] = [], token = 'test'): Promise<TestCluster> {
     const folder = await mkdtemp(join(tmpdir(), 'raftsman-node-'));
     const ports = await freePorts(size * 3);
     const names = Array.from({ length: size }, (_, i) => `m${i}`);
     const initial = names.map((name, i) => `${name}=http://127.0.0.1:${ports[i * 3 + 1]}`).join(',');
-    const shared = [
-      `--initial-cluster=${initial}`,
-      `--initial-cluster-token=${token}`,
-      '--heartbeat-interval=50',
-      '--election-timeout=500',
-      ...flags,
-    ];
+    const shared = [`--initial-cluster-token=${token}`, '--heartbeat-interval=50', '--election-timeout=500', ...flags];
     const members = names.map(
-      (name, i) => new TestMember(name, ports.slice(i * 3, i * 3 + 3), join(folder, name), shared),
+      (name, i) =>
+        new TestMember(name, ports.slice(i * 3, i * 3 + 3), join(folder, name), [
+          `--initial-cluster=${initial}`,
+          ...shared,
+        ]),
     );
-    return new TestCluster(folder, members);
+    return new TestCluster(folder, members, shared);
   }
 
-  private constructor(folder: string, members: readonly TestMember[]) {
+  private constructor(folder: string, members: TestMember[], flags: readonly string[]) {
     this.folder = folder;
     this.members = members;
+    this.#flags = flags;
+  }
+
+  /** A member that somebody will add: not started, and nobody knows of it yet. */
+  async newMember(name = `m${this.members.length}`): Promise<TestMember> {
+    const known = this.members.map((member) => `${member.name}=${member.peerUrl}`);
+    const ports = await freePorts(3);
+    const member = new TestMember(name, ports, join(this.folder, name), [
+      `--initial-cluster=${[...known, `${name}=http://127.0.0.1:${ports[1]}`].join(',')}`,
+      '--initial-cluster-state=existing',
+      ...this.#flags,
+    ]);
+    this.members.push(member);
+    return member;
+  }
+
+  /** Adds a member through `via`, starts it and waits until it serves; a learner stays one. */
+  async grow(via: TestMember, kind: 'learner' | 'voter' = 'learner'): Promise<TestMember> {
+    const member = await this.newMember();
+    await via.client.memberAdd([member.peerUrl], kind === 'learner');
+    member.start();
+    await member.ready();
+    return member;
   }
 
   async start(...more: string[]): Promise<this> {
@@ -185,7 +210,7 @@ export class TestCluster {
 
   async followers(): Promise<TestMember[]> {
     const leader = await this.leader();
-    return this.members.filter((member) => member !== leader);
+    return this.members.filter((member) => member.isRunning && member !== leader);
   }
 
   async end(): Promise<void> {
@@ -193,6 +218,14 @@ export class TestCluster {
     await Promise.all(this.members.map((member) => (member.isRunning ? member.stop('SIGKILL') : undefined)));
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** The ids by which the cluster knows its members, in decimal. */
+export async function idOf(member: TestMember, via: TestMember = member): Promise<string> {
+  const { members } = await via.client.memberList();
+  const found = members.find(({ peerURLs }) => peerURLs.includes(member.peerUrl));
+  if (!found) throw new Error(`${member.name} is not a member`);
+  return found.ID;
 }
 
 export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));

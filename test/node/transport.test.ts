@@ -4,10 +4,10 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { createLog } from '../../src/log.ts';
 import type { WireMessage } from '../../src/node/codec.ts';
 import { frameOf } from '../../src/node/frames.ts';
-import { dial } from '../../src/node/hello.ts';
-import type { ClusterIdentity, ClusterMember } from '../../src/node/identity.ts';
-import { Transport } from '../../src/node/transport.ts';
-import { asIndex, asMemberId, asTerm } from '../../src/raft/types.ts';
+import { askToJoin, dial, type JoinRequest, type Meeting } from '../../src/node/hello.ts';
+import type { ClusterMember } from '../../src/node/identity.ts';
+import { type Peers, Transport, type TransportHandlers } from '../../src/node/transport.ts';
+import { asIndex, asMemberId, asTerm, type MemberId } from '../../src/raft/types.ts';
 import { freePorts, until } from './members.ts';
 
 const running: Transport[] = [];
@@ -24,20 +24,32 @@ async function twoMembers() {
     const received: WireMessage[] = [];
     const lines: string[] = [];
     const events: string[] = [];
-    const identity: ClusterIdentity = { clusterId, self, members };
-    const transport = new Transport(
-      identity,
-      {
-        onMessage: (message) => received.push(message),
-        onUp: (peer) => events.push(`up ${peer}`),
-        onDown: (peer) => events.push(`down ${peer}`),
-        onSnapshot: () => events.push('snapshot'),
-        knows: () => true,
+    const removed = new Set<MemberId>();
+    const joins: JoinRequest[] = [];
+    const handlers: TransportHandlers = {
+      onMessage: (message) => received.push(message),
+      onUp: (peer) => events.push(`up ${peer}`),
+      onDown: (peer) => events.push(`down ${peer}`),
+      onSnapshot: () => events.push('snapshot'),
+      knows: () => true,
+      wasRemoved: (id) => removed.has(id),
+      onRemoved: (by) => events.push(`removed by ${by}`),
+      onJoin: async (request) => {
+        joins.push(request);
+        return { ok: true, clusterId, memberId: members[1]!.id, genesis: { token: 't', members } };
       },
-      createLog({ write: (line) => lines.push(line) }),
-    );
+    };
+    const log = createLog({ write: (line) => lines.push(line) });
+    const transport = new Transport({ clusterId, memberId: self.id, peerUrls: self.peerUrls }, handlers, log);
     running.push(transport);
-    return { transport, received, lines, events, start: () => transport.start(self.peerUrls) };
+    const listen = (): Promise<void> => transport.start(self.peerUrls);
+    const peersOf = (known: readonly ClusterMember[]): Peers =>
+      new Map(known.filter(({ id }) => id !== self.id).map(({ id, peerUrls }) => [id, peerUrls]));
+    const start = async (known: readonly ClusterMember[] = members): Promise<void> => {
+      await listen();
+      transport.connect(peersOf(known));
+    };
+    return { transport, received, lines, events, removed, joins, peersOf, start };
   };
   return { members, make, ports };
 }
@@ -49,6 +61,14 @@ const heartbeat = (round: number): WireMessage => ({
   term: asTerm(3),
   commit: asIndex(0),
   round,
+});
+
+const meeting = (purpose: Meeting['purpose']): Meeting => ({
+  purpose,
+  clusterId: 'c1',
+  from: asMemberId('a1'),
+  to: asMemberId('a0'),
+  peerUrls: [],
 });
 
 describe('two members', () => {
@@ -87,18 +107,81 @@ describe('two members', () => {
     expect([first.events, stranger.events]).toEqual([[], []]);
   });
 
-  test('a probe learns what the member list knows, a stranger nothing', async () => {
+  test('a probe learns what the member list knows', async () => {
     const { members, make } = await twoMembers();
     await make(members[0]!).start();
-    const url = members[0]!.peerUrls[0]!;
-    const meeting = { clusterId: 'c1', from: asMemberId('a1'), to: asMemberId('a0'), purpose: 'probe' as const };
-    const { channel, welcome } = await dial(url, meeting, 1000);
+    const { channel, welcome } = await dial(members[0]!.peerUrls[0]!, meeting('probe'), 1000);
     channel.close();
     expect(welcome).toEqual({ knowsYou: true });
-    await expect(dial(url, { ...meeting, from: asMemberId('ff') }, 1000)).rejects.toMatchObject({
+    await expect(
+      dial(members[0]!.peerUrls[0]!, { ...meeting('probe'), to: asMemberId('ff') }, 1000),
+    ).rejects.toMatchObject({
       code: 'PEER_REFUSED',
-      message: expect.stringMatching(/ff is not a member/),
+      message: expect.stringMatching(/member ff was meant/),
     });
+  });
+});
+
+describe('members that come and go', () => {
+  test('one that is not known yet is heard and answered where it says it is, until it goes again', async () => {
+    const { members, make } = await twoMembers();
+    const [old, fresh] = [make(members[0]!), make(members[1]!)];
+    await old.start([members[0]!]);
+    await fresh.start();
+    await until('both ways', async () => old.events.includes('up a1') && fresh.events.includes('up a0'));
+    expect(old.transport.send(heartbeat(1))).toBe(true);
+    old.transport.flush();
+    await until('the answer', async () => fresh.received.length === 1);
+    // It stays when it becomes a member.
+    old.transport.connect(old.peersOf(members));
+    expect(old.transport.connected()).toEqual(['a1']);
+    old.transport.connect(old.peersOf([members[0]!]));
+    expect(old.transport.connected()).toEqual(['a1']);
+    await fresh.transport.close();
+    await until('forgotten', async () => old.transport.connected().length === 0);
+    expect(old.events.filter((event) => event === 'down a1')).toHaveLength(1);
+  });
+
+  test('one that moved is dialled where it is now', async () => {
+    const { members, make } = await twoMembers();
+    const [first, second] = [make(members[0]!), make(members[1]!)];
+    const [nowhere] = await freePorts(1);
+    await first.start([members[0]!, { ...members[1]!, peerUrls: [`http://127.0.0.1:${nowhere}`] }]);
+    // One way only: it is not where the first looks for it.
+    await second.start();
+    await until('heard', async () => first.lines.join().includes('cannot reach a member yet'));
+    expect(first.transport.connected()).toEqual([]);
+    first.transport.connect(first.peersOf(members));
+    await until('both ways', async () => first.events.includes('up a1') && second.events.includes('up a0'));
+  });
+
+  test('one that was removed is told so on the connection that there is, and whenever it dials', async () => {
+    const { members, make } = await twoMembers();
+    const [first, gone] = [make(members[0]!), make(members[1]!)];
+    await Promise.all([first.start(), gone.start()]);
+    await until('both ways', async () => first.events.includes('up a1') && gone.events.includes('up a0'));
+    first.removed.add(members[1]!.id);
+    first.transport.connect(first.peersOf([members[0]!]));
+    await until('told', async () => gone.events.includes('removed by a0'));
+    await gone.transport.close();
+    const again = make(members[1]!);
+    await again.start();
+    await until('told again', async () => again.events.includes('removed by a0'));
+    expect(first.lines.join()).toMatch(/member a1 was removed from this cluster/);
+    expect(first.transport.connected()).toEqual([]);
+  });
+
+  test('one without data asks who it is and learns how the cluster began', async () => {
+    const { members, make } = await twoMembers();
+    const first = make(members[0]!);
+    await first.start();
+    const request: JoinRequest = { purpose: 'join', name: 'm1', peerUrls: members[1]!.peerUrls };
+    expect(await askToJoin(members[0]!.peerUrls[0]!, request, 1000)).toEqual({
+      clusterId: 'c1',
+      memberId: 'a1',
+      genesis: { token: 't', members },
+    });
+    expect(first.joins).toMatchObject([request]);
   });
 });
 
