@@ -38,8 +38,13 @@ function keyOf(bytes: Uint8Array): string {
 
 export class Restorer {
   readonly #store = new MvccStore();
-  /** Bytes received and not yet understood; `#at` is the next to be read. */
-  #bytes: Uint8Array = new Uint8Array(0);
+  /**
+   * Holds what is received and not yet understood. One for all of it: fresh ones for every piece would make the collector
+   * run, and stall everything (D17).
+   */
+  #room = new Uint8Array(131_072);
+  /** Bytes received and not yet understood, at the beginning of `#room`; `#at` is the next to be read. */
+  #bytes: Uint8Array = this.#room.subarray(0, 0);
   #at = 0;
   /** Offset of `#bytes[0]` in the snapshot. */
   #base = 0;
@@ -56,15 +61,7 @@ export class Restorer {
   /** Fails with `MVCC_SNAPSHOT_CORRUPT` or `MVCC_SNAPSHOT_VERSION`; then the restorer is of no more use. */
   write(chunk: Uint8Array): void {
     if (this.#phase !== 'padding') {
-      if (this.#at > 0) this.#drop();
-      if (this.#bytes.length === 0) {
-        this.#bytes = chunk;
-      } else {
-        const joined = new Uint8Array(this.#bytes.length + chunk.length);
-        joined.set(this.#bytes);
-        joined.set(chunk, this.#bytes.length);
-        this.#bytes = joined;
-      }
+      this.#append(chunk);
       this.#parse();
       this.#drop();
       return;
@@ -85,12 +82,26 @@ export class Restorer {
     return { store: this.#store, header: this.#header };
   }
 
+  /** A copy: whoever gave the chunk may use its memory again. */
+  #append(chunk: Uint8Array): void {
+    const before = this.#bytes.length;
+    const length = before + chunk.length;
+    if (length > this.#room.length) {
+      const room = new Uint8Array(Math.max(length, this.#room.length * 2));
+      room.set(this.#bytes);
+      this.#room = room;
+    }
+    this.#room.set(chunk, before);
+    this.#bytes = this.#room.subarray(0, length);
+  }
+
   /** Forgets what has been read, so that memory stays that of one record. */
   #drop(): void {
+    if (this.#at === 0) return;
     this.#crc = crc32c(this.#crc, this.#bytes, 0, this.#at);
     this.#base += this.#at;
-    // A copy: whoever gave the chunk may use its memory again.
-    this.#bytes = this.#bytes.slice(this.#at);
+    this.#room.copyWithin(0, this.#at, this.#bytes.length);
+    this.#bytes = this.#room.subarray(0, this.#bytes.length - this.#at);
     this.#at = 0;
   }
 

@@ -6,6 +6,7 @@ import sortedBtree from 'sorted-btree';
 import { encodedSize } from './encoding.ts';
 import { type HashSteps, hashSteps } from './hash.ts';
 import { Change, History, type KeyEntry, stateAt, ValueSlabs } from './history.ts';
+import { KeyIndex } from './key-index.ts';
 import { filterAndSort, holds, readsWholeRange, withoutValue } from './operations.ts';
 import { type SnapshotOptions, takeSnapshot } from './snapshot.ts';
 import {
@@ -51,7 +52,7 @@ function future(revision: number, current: number): MvccError {
 }
 
 export class MvccStore {
-  readonly #entries = new Map<Key, KeyEntry>();
+  readonly #entries = new KeyIndex<KeyEntry>();
   readonly #sorted = new BTree<Key, KeyEntry>(undefined, (a, b) => (a < b ? -1 : a > b ? 1 : 0));
   readonly #slabs = new ValueSlabs();
   readonly #history = new History(encodedSize, (entry) => {
