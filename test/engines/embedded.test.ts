@@ -5,6 +5,7 @@ import { EmbeddedEngine } from '../../src/engines/embedded.ts';
 import { openEngine, parseEndpoints } from '../../src/engines/open.ts';
 import { snapshotArchive } from '../../src/engines/snapshot-archive.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
+import { version } from '../../src/version.ts';
 import { collect, verdict } from '../archive/samples.ts';
 import { type Single, startSingle } from '../etcd/single.ts';
 
@@ -84,7 +85,7 @@ describe('the embedded engine', () => {
     const fingerprint = await engine.fingerprint({ url: member.url }, 22);
     expect(meta.raftsman).toEqual({
       engine: 'Embedded',
-      engineVersion: meta.raftsman?.engineVersion,
+      engineVersion: version,
       clusterId: 'cdf818194e3a8c32',
       cluster: 'demo',
       ...fingerprint,
