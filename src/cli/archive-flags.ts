@@ -119,7 +119,7 @@ function refuseOthers(verb: keyof typeof own, values: Readonly<Record<string, un
 function kindOf(from: string | undefined): SourceKind | undefined {
   if (from === undefined) return undefined;
   const kind = sourceKinds.find((known) => known === from);
-  if (kind === undefined) throw new UsageError(`--from is "${from}": use ${sourceKinds.join(', ')}`);
+  if (kind === undefined) throw new UsageError(`--from is "${from}": use goraft, hashicorp or snap`);
   return kind;
 }
 

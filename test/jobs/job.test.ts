@@ -10,8 +10,8 @@ import { EmbeddedEngine } from '../../src/engines/embedded.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import { runJob } from '../../src/jobs/job.ts';
 import { type ArchiveResult, type Outcome, parseOutcome, parseProgress } from '../../src/jobs/result.ts';
-import { archiveOf, goodPieces, sampleState, written } from '../archive/samples.ts';
 import { version } from '../../src/version.ts';
+import { archiveOf, goodPieces, sampleState, written } from '../archive/samples.ts';
 import { type Single, startSingle } from '../etcd/single.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -121,6 +121,17 @@ describe('a job', () => {
       [
         'of another engine',
         await written(sampleState(10), { raftsman: { ...(await factsOf(good)), engine: 'Consul' } }),
+        /^ARCHIVE_FOREIGN$/,
+      ],
+      [
+        'converted',
+        await written(sampleState(10), {
+          raftsman: {
+            engine: 'Goraft',
+            convertedFrom: 'goraft snapshot file',
+            convertedAt: '2026-11-22T05:06:07.000Z',
+          },
+        }),
         /^ARCHIVE_FOREIGN$/,
       ],
     ];
