@@ -2,7 +2,8 @@
  * The configurations that the log holds: one counts as soon as its entry is appended (thesis §4.1), and the one before it
  * counts again when that entry is truncated (D9).
  */
-import type { Configuration, Index, SnapshotMeta } from './types.ts';
+import { isVoter } from './configuration.ts';
+import type { Configuration, Index, MemberId, SnapshotMeta } from './types.ts';
 
 export interface Placed {
   readonly configuration: Configuration;
@@ -24,6 +25,15 @@ export class Configurations {
 
   get committed(): Placed {
     return this.#placed[0]!;
+  }
+
+  /**
+   * Whether this member may have to lead: a voter of the newest configuration or, while that may not be committed, of the one
+   * before. Else a leader that crashes while it removes itself can leave a cluster in which nobody can be elected, since it
+   * alone has the longest log (thesis §4.2.2, figure 4.6).
+   */
+  mayLead(id: MemberId): boolean {
+    return this.#placed.slice(-2).some(({ configuration }) => isVoter(configuration, id));
   }
 
   append(index: Index, configuration: Configuration): void {

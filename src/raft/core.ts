@@ -65,7 +65,10 @@ export class Core {
   heartbeatElapsed = 0;
   /** Ticks of this leadership, by which leases are counted. */
   leaderTicks = 0;
-  /** Ticks left in which a member that has just started grants no vote: it may have vouched for a lease before (§6.4.1). */
+  /**
+   * Ticks left in which this member grants no vote, not even to itself: it has vouched for a leader's lease (§6.4.1), or may
+   * have before it restarted. Only the leader's own word (§3.10) overrides that, since it forswears its lease with it.
+   */
   silence = 0;
   uncommittedBytes = 0;
   /** Leadership is being handed over, or was and its outcome is not known yet. */

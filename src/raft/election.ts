@@ -8,9 +8,11 @@ type VoteResponse = Extract<Message, { type: 'voteResponse' }>;
 
 export function tickElection(core: Core): void {
   core.electionElapsed++;
-  if (core.silence > 0) core.silence--;
-  if (core.electionElapsed >= core.electionTimeout && isVoter(core.configuration, core.id)) campaign(core);
+  if (core.electionElapsed >= core.electionTimeout && mayStand(core)) campaign(core);
 }
+
+/** By its own decision, which is neither to break its word nor to ask for votes that it may not have. */
+export const mayStand = (core: Core): boolean => core.silence === 0 && core.configurations.mayLead(core.id);
 
 export function campaign(core: Core): void {
   if (core.settings.preVote) {
@@ -73,7 +75,8 @@ export function isInTouchWithLeader(core: Core): boolean {
 /** Terms are settled before: a real vote's term is not above ours any more. Learners vote as well: see CONFORMANCE. */
 export function answerVote(core: Core, message: Vote): void {
   const { from: to, preVote } = message;
-  const open = core.vote === message.from || (core.vote === null && core.leader === null);
+  const free = core.silence === 0 || message.transfer;
+  const open = core.vote === message.from || (free && core.vote === null && core.leader === null);
   const eligible = message.term >= core.term && (open || (preVote && message.term > core.term));
   if (!eligible || !core.log.isUpToDate(message.lastIndex, message.lastTerm)) {
     core.send({ type: 'voteResponse', to, preVote, granted: false });

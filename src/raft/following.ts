@@ -57,6 +57,7 @@ export function flushAcknowledgement(core: Core): void {
 /** Needs no durability: it says who leads, and promises nothing about the log. */
 export function onHeartbeat(core: Core, message: Heartbeat): void {
   core.commitTo(message.commit);
+  if (core.settings.leaseReads) core.silence = core.settings.electionTicks;
   core.send({ type: 'heartbeatResponse', to: message.from, round: message.round });
 }
 

@@ -3,7 +3,6 @@
  * This file settles terms and roles for each event, and composes one batch of commands.
  */
 import { compactThrough } from './compaction.ts';
-import { isVoter } from './configuration.ts';
 import { Core } from './core.ts';
 import * as election from './election.ts';
 import * as following from './following.ts';
@@ -53,7 +52,7 @@ export class Raft {
     this.#told = { role: 'follower', term, leader: null };
     this.#toldConfiguration = this.#core.configuration;
     // GR-12: nobody else could object.
-    if (this.#core.alone) election.campaign(this.#core);
+    if (this.#core.alone && election.mayStand(this.#core)) election.campaign(this.#core);
   }
 
   get role(): Role {
@@ -132,6 +131,7 @@ export class Raft {
     const core = this.#core;
     switch (event.type) {
       case 'tick':
+        if (core.silence > 0) core.silence--;
         transfer.tickTransfer(core);
         if (core.role === 'leader') replication.tickLeader(core);
         else election.tickElection(core);
@@ -155,9 +155,7 @@ export class Raft {
         serving.readIndex(core, event.id);
         return;
       case 'campaign':
-        if (core.leader === null && core.role !== 'candidate' && isVoter(core.configuration, core.id)) {
-          election.campaign(core);
-        }
+        if (core.leader === null && core.role !== 'candidate' && election.mayStand(core)) election.campaign(core);
         return;
       case 'persisted':
         this.#persisted(event.id);

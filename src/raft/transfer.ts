@@ -40,7 +40,7 @@ function timeoutNow(core: Core, to: MemberId): void {
 /** The target stands without asking first: that the leader is alive is no reason against it. */
 export function onTimeoutNow(core: Core, { from, term }: Extract<Message, { type: 'timeoutNow' }>): void {
   const current = term === core.term && (core.leader === null || core.leader === from);
-  if (current && core.role === 'follower' && isVoter(core.configuration, core.id)) stand(core, true);
+  if (current && core.role === 'follower' && core.configurations.mayLead(core.id)) stand(core, true);
 }
 
 export function tickTransfer(core: Core): void {

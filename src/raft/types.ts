@@ -53,8 +53,9 @@
  * from the moment its entry is in the log, committed or not (§4.1); `configurationChanged` tells the driver whom to be
  * connected with. A leader takes one change at a time, and none before it has committed an entry of its own term.
  * A leader that is not in the configuration any more leads without counting itself until that is committed; then it asks the
- * voter that is furthest along to stand, and steps down. Members that are no voters never stand, but answer votes: they may
- * have been promoted by an entry that they have not seen.
+ * voter that is furthest along to stand, and steps down. Members that are no voters do not stand (they may, not counting
+ * themselves, while the configuration that says so is not committed), but answer votes: they may have been promoted by an entry
+ * that they have not seen.
  * A new member starts with `initialState` of the configuration that the cluster was made with, which it is no part of.
  *
  * Reads

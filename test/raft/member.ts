@@ -225,7 +225,7 @@ export class Member {
   }
 }
 
-function overwrite(log: readonly Entry[], entries: readonly Entry[]): Entry[] {
+export function overwrite(log: readonly Entry[], entries: readonly Entry[]): Entry[] {
   const head = entries[0];
   if (head === undefined) return [...log];
   const kept = log.filter((entry) => entry.index < head.index);

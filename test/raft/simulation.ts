@@ -1,19 +1,35 @@
 /**
  * A cluster in a hostile world, driven by a list of small numbers, so that a failing run shrinks to few steps. Messages are
- * lost, doubled and reordered; disks are slow; members crash, lose what was not durable (or all but a part of the write under
- * way) and come back; snapshots are taken, streamed and lost. Every step asserts Raft's safety properties (thesis §3.2).
+ * lost, doubled and reordered; links are cut, also one way; disks are slow; members crash, lose what was not durable (or all
+ * but a part of the write under way) and come back, or stand still for a while; snapshots are taken, streamed and lost; members
+ * join, learn, vote and go, one by one or several at once; leadership is handed over. `invariants.ts` watches every step.
  */
-import { configurationOf, initialState } from '../../src/raft/configuration.ts';
-import { asMemberId, type Entry, type Message, type RaftCommand, type SnapshotMessage } from '../../src/raft/types.ts';
-import { bytes, Member, type StoredSnapshot, text } from './member.ts';
+import { configurationOf, initialState, membersOf } from '../../src/raft/configuration.ts';
+import { isJoint } from '../../src/raft/membership.ts';
+import {
+  asMemberId,
+  type ConfigurationChange,
+  type MemberChange,
+  type MemberId,
+  type Message,
+  type SnapshotMessage,
+  type Suffrage,
+} from '../../src/raft/types.ts';
+import { Invariants, SafetyViolation } from './invariants.ts';
+import { bytes, Member, type StoredSnapshot } from './member.ts';
 
-/** What to do and two numbers that say to whom; both are taken modulo what there is. */
+/** What to do and two numbers that say to whom; both are taken modulo what there is. From 1000 on what changes members. */
 export type Move = readonly [what: number, whom: number, which: number];
 
 export interface World {
   readonly members: number;
   readonly seed: number;
   readonly settings?: Record<string, number | boolean>;
+  /**
+   * Every running member's clock ticks once in a round, whenever in it: two clocks are never more than a tick apart, and who
+   * stood still is told so. Otherwise time passes as it likes for each.
+   */
+  readonly steadyClocks?: boolean;
 }
 
 /** mulberry32: small, fast and the same everywhere. */
@@ -27,95 +43,176 @@ export function seeded(seed: number): () => number {
   };
 }
 
-export class SafetyViolation extends Error {}
+/** For steady clocks: mostly traffic, so that an election fits into the time that a lease lasts, and reads everywhere in it. */
+const steady: readonly (readonly [what: number, weight: number])[] = [
+  [0, 50], // deliver
+  [420, 20], // persist
+  [620, 5], // apply
+  [700, 10], // tick
+  [800, 2], // propose
+  [870, 1], // read
+  [1095, 6], // read from a leader
+  [890, 0.5], // lose
+  [965, 0.2], // crash
+  [970, 1], // restart
+  [990, 0.3], // cut off
+  [992, 0.4], // mend
+  [994, 0.15], // stand still
+  [1000, 0.2], // change
+  [1060, 0.4], // transfer
+  [1075, 0.3], // cut a link
+  [1085, 0.1], // join
+];
+const steadyWeight = steady.reduce((sum, [, weight]) => sum + weight, 0);
+
+export function someMove({ steadyClocks }: World, random: () => number): Move {
+  let what = Math.floor(random() * 1100);
+  if (steadyClocks === true) {
+    let at = random() * steadyWeight;
+    what = steady.find(([, weight]) => {
+      at -= weight;
+      return at < 0;
+    })![0];
+  }
+  return [what, Math.floor(random() * 1000), Math.floor(random() * 1000)];
+}
+
+const suffrages = ['voter', 'voter', 'learner', 'none'] as const satisfies readonly Suffrage[];
 
 export class Simulation {
-  readonly members: Member[];
+  readonly #byId = new Map<string, Member>();
+  readonly invariants = new Invariants(this.#byId);
+  readonly #world: World;
+  readonly #random: () => number;
+  readonly #genesis: readonly MemberId[];
   #network: Message[] = [];
   #streams: { message: SnapshotMessage; stored: StoredSnapshot }[] = [];
-  /** Members that neither send nor receive. */
-  #cutOff = new Set<string>();
+  /** `a>b`: what a sends to b is lost. */
+  #cutLinks = new Set<string>();
+  /** Rounds for which a member stands still. */
+  #still = new Map<string, number>();
+  /** Who ticked in this round of steady clocks. */
+  #ticked = new Set<string>();
   #nextId = 1;
+  #nextMember: number;
 
-  #leaders = new Map<number, string>();
-  #votes = new Map<string, string>();
-  /** Every entry that was ever in a log, by position and term: its value and the term before it. */
-  #written = new Map<string, string>();
-  /** What was applied anywhere, by position. */
-  readonly committed = new Map<number, Entry>();
-  #highestCommitted = 0;
-  /** Own proposals by position and term, waiting for their outcome. */
-  #waiting = new Map<string, string>();
-  #proposed = new Map<number, string>();
-  readonly acknowledged = new Map<number, string>();
-  /** For each read under way, what was committed when it was asked. */
-  #reads = new Map<number, number>();
-  readsAnswered = 0;
-  elections = 0;
-  installs = 0;
-
-  constructor({ members, seed, settings }: World) {
-    const random = seeded(seed);
-    const voters = Array.from({ length: members }, (_, at) => asMemberId(String(at + 1)));
-    this.members = voters.map(
-      (id) =>
-        new Member(
-          { id, random, electionTicks: 5, trailingLogs: 3, maxInflightMessages: 4, maxMessageBytes: 120, ...settings },
-          initialState(configurationOf(voters)),
-          {
-            send: (message) => {
-              this.#promised(message);
-              this.#network.push(message);
-            },
-            sendSnapshot: (message, stored) => this.#streams.push({ message, stored }),
-            observe: (member, command) => this.#observe(member, command),
-            applied: (member, entry) => this.#applied(member, entry),
-          },
-        ),
-    );
+  constructor(world: World) {
+    this.#world = world;
+    this.#random = seeded(world.seed);
+    this.#genesis = Array.from({ length: world.members }, (_, at) => asMemberId(String(at + 1)));
+    this.#nextMember = world.members + 1;
+    for (const id of this.#genesis) this.#add(id);
     for (const member of this.members) member.take();
   }
 
+  get members(): Member[] {
+    return [...this.#byId.values()];
+  }
+
+  #add(id: MemberId): Member {
+    const { settings, steadyClocks } = this.#world;
+    const limits = { electionTicks: 5, trailingLogs: 3, maxInflightMessages: 4, maxMessageBytes: 120 };
+    const member = new Member(
+      { id, random: steadyClocks === true ? () => this.#random() ** 4 : this.#random, ...limits, ...settings },
+      initialState(configurationOf(this.#genesis)),
+      {
+        send: (message) => {
+          this.invariants.sent(message);
+          this.#network.push(message);
+        },
+        sendSnapshot: (message, stored) => this.#streams.push({ message, stored }),
+        observe: (one, command) => this.invariants.observe(one, command),
+        applied: (one, entry) => this.invariants.applied(one, entry),
+      },
+    );
+    this.#byId.set(id, member);
+    return member;
+  }
+
   move([what, whom, which]: Move): void {
-    const member = this.members[whom % this.members.length]!;
-    const kind = what % 1000;
-    if (kind < 420) this.#deliver(which);
-    else if (kind < 620) this.#persist(member);
-    else if (kind < 700) member.applyOne();
-    else if (kind < 800) this.#tick(member);
-    else if (kind < 870) this.#propose(member);
-    else if (kind < 890) this.#read(member);
-    else if (kind < 910) this.#lose(which);
-    else if (kind < 920) this.#double(which);
-    else if (kind < 945) this.#stream(which, kind < 925);
-    else if (kind < 965) this.#snapshot(member);
-    else if (kind < 970) member.crash(which % 3);
-    else if (kind < 990) this.#restart(member);
-    else if (kind < 992) this.#cutOff.add(member.id);
-    else if (kind < 994) this.#cutOff.clear();
+    const { members } = this;
+    const member = members[whom % members.length]!;
+    if (what >= 1000) this.#moveMembers(what, member, which);
+    else if (what < 420) this.#deliver(which);
+    else if (what < 620)
+      this.#work(
+        member,
+        (one) => one.diskQueue.length > 0,
+        (one) => one.persistOne(),
+      );
+    else if (what < 700)
+      this.#work(
+        member,
+        (one) => one.applyQueue.length > 0,
+        (one) => one.applyOne(),
+      );
+    else if (what < 800) this.#tick(member);
+    else if (what < 870) this.#propose(member);
+    else if (what < 890) this.#read(member);
+    else if (what < 910) this.#lose(which);
+    else if (what < 920) this.#double(which);
+    else if (what < 945) this.#stream(which, what < 925);
+    else if (what < 965) this.#snapshot(member);
+    else if (what < 970) member.crash(which % 3);
+    else if (what < 990) this.#restart(member);
+    else if (what < 992) this.#cutOff(member);
+    else if (what < 994) this.#cutLinks.clear();
     else this.#leap(member);
+  }
+
+  #moveMembers(what: number, member: Member, which: number): void {
+    if (what < 1030) this.#changeSomewhere(which, { type: 'single', ...this.#someChange(which) });
+    else if (what < 1050) this.#joint(which);
+    else if (what < 1060) this.#changeSomewhere(which, { type: 'leaveJoint' });
+    else if (what < 1075) this.#transfer(which);
+    else if (what < 1085) this.#cutLinks.add(`${member.id}>${this.#anybody(which).id}`);
+    else if (what < 1090) this.#join(which);
+    else if (what < 1093) this.#destroyRemoved();
+    else this.#readFromLeader(which);
   }
 
   /** Heals everything and runs until all members agree; throws when they do not within a bounded time. */
   heal(): void {
-    this.#cutOff.clear();
+    this.#cutLinks.clear();
+    this.#still.clear();
     for (const member of this.members) this.#restart(member);
     for (let round = 0; round < 300; round++) {
       this.#quiet();
       if (round > 2 && this.#converged()) return;
       for (const member of this.members) this.#tick(member);
       if (round % 10 === 5) this.#propose(this.members[round % this.members.length]!);
+      const leader = this.#leader();
+      if (round % 10 === 7 && leader !== undefined) this.#change(leader, { type: 'leaveJoint' });
+      // Without pre-votes whoever was removed and does not know it is a nuisance until somebody ends it.
+      if (this.#world.settings?.['preVote'] === false) this.#destroyRemoved();
     }
     throw new SafetyViolation(
       `not converged: ${this.members.map((one) => JSON.stringify(one.raft.status())).join('\n')}`,
     );
   }
 
+  /** The members that count in the end. */
+  get current(): Member[] {
+    const leader = this.#leader();
+    return leader === undefined ? [] : membersOf(leader.raft.status().configuration).map((id) => this.#byId.get(id)!);
+  }
+
+  #leader(): Member | undefined {
+    const leaders = this.members.filter(({ raft }) => raft.role === 'leader');
+    return leaders.sort((one, other) => other.raft.term - one.raft.term)[0];
+  }
+
   #converged(): boolean {
-    const statuses = this.members.map(({ raft }) => raft.status());
-    const leader = statuses.find(({ role }) => role === 'leader');
+    const leader = this.#leader();
     if (leader === undefined) return false;
-    return statuses.every((one) => one.applied === leader.lastIndex && one.leader === leader.id);
+    const { configuration, configurationIndex, committedConfigurationIndex, lastIndex } = leader.raft.status();
+    if (isJoint(configuration) || configurationIndex !== committedConfigurationIndex) return false;
+    if (!configuration.voters.includes(leader.id)) return false;
+    return this.current.every(({ raft }) => raft.status().applied === lastIndex && raft.leader === leader.id);
+  }
+
+  nothingLost(): void {
+    this.invariants.nothingLost(this.current);
   }
 
   /** Everything that can happen without time passing. */
@@ -134,50 +231,153 @@ export class Simulation {
     }
   }
 
+  #isIdle({ id, down }: Member): boolean {
+    return down || this.#still.has(id);
+  }
+
+  #act(member: Member, act: () => unknown): void {
+    if (!this.#isIdle(member)) act();
+  }
+
+  /** The next member, from this one on, that has such work. */
+  #work(from: Member, hasWork: (member: Member) => boolean, work: (member: Member) => unknown): void {
+    const { members } = this;
+    const at = members.indexOf(from);
+    const next = [...members.slice(at), ...members.slice(0, at)].find((one) => !this.#isIdle(one) && hasWork(one));
+    if (next !== undefined) work(next);
+  }
+
   #deliver(which: number): void {
     if (this.#network.length === 0) return;
     // Mostly among the oldest, so that order is disturbed but traffic gets through.
     const [message] = this.#network.splice(which % Math.min(this.#network.length, 6), 1);
-    this.#receive(message!);
+    if (this.#still.has(message!.to)) this.#network.push(message!);
+    else this.#receive(message!);
   }
 
   #receive(message: Message): void {
-    const to = this.#byId(message.to);
-    if (to.down || this.#cutOff.has(message.to) || this.#cutOff.has(message.from) || message.type === 'snapshot')
-      return;
-    to.step({ type: 'receive', message });
-  }
-
-  #byId(id: string): Member {
-    return this.members.find((member) => member.id === id)!;
-  }
-
-  #persist(member: Member): void {
-    if (!member.down) member.persistOne();
+    const to = this.#byId.get(message.to);
+    if (to === undefined || to.down || message.type === 'snapshot') return;
+    if (!this.#cutLinks.has(`${message.from}>${message.to}`)) to.step({ type: 'receive', message });
   }
 
   #tick(member: Member): void {
-    if (!member.down) member.step({ type: 'tick' });
+    if (this.#world.steadyClocks !== true) {
+      this.#act(member, () => member.step({ type: 'tick' }));
+      return;
+    }
+    const { members } = this;
+    const from = members.indexOf(member);
+    const due = [...members.slice(from), ...members.slice(0, from)].find(
+      (one) => !one.down && !this.#ticked.has(one.id),
+    );
+    if (due !== undefined) {
+      this.#ticked.add(due.id);
+      this.#act(due, () => due.step({ type: 'tick' }));
+      return;
+    }
+    this.#ticked.clear();
+    for (const [id, rounds] of this.#still) {
+      if (rounds > 1) this.#still.set(id, rounds - 1);
+      else this.#goOn(id);
+    }
   }
 
-  /** Time passes for one member alone, as after a pause of its process: leaders change. */
+  #goOn(id: string): void {
+    this.#still.delete(id);
+    const member = this.#byId.get(id);
+    if (member === undefined || member.down) return;
+    member.step({ type: 'timeLost' });
+    this.#read(member);
+  }
+
+  /** Time passes differently for one member: fast, or, where clocks are steady, not at all while its process stands still. */
   #leap(member: Member): void {
-    for (let ticks = 0; ticks < 10; ticks++) this.#tick(member);
+    if (this.#world.steadyClocks === true) this.#still.set(member.id, 20);
+    else for (let ticks = 0; ticks < 10; ticks++) this.#tick(member);
   }
 
   #propose(member: Member): void {
-    if (member.down) return;
-    const id = this.#nextId++;
-    const value = `v${id}`;
-    this.#proposed.set(id, value);
-    member.step({ type: 'propose', id, data: bytes(value) });
+    this.#act(member, () => {
+      const id = this.#nextId++;
+      this.invariants.proposed(id, `v${id}`);
+      member.step({ type: 'propose', id, data: bytes(`v${id}`) });
+    });
+  }
+
+  #change(member: Member, change: ConfigurationChange): void {
+    this.#act(member, () => {
+      const id = this.#nextId++;
+      this.invariants.proposed(id, `c${id}`);
+      member.step({ type: 'change', id, change, context: `c${id}` });
+    });
   }
 
   #read(member: Member): void {
-    if (member.down) return;
-    const id = this.#nextId++;
-    this.#reads.set(id, this.#highestCommitted);
-    member.step({ type: 'readIndex', id });
+    this.#act(member, () => {
+      const id = this.#nextId++;
+      this.invariants.readAsked(id);
+      member.step({ type: 'readIndex', id });
+    });
+  }
+
+  /** Of which there may be two, the older one not knowing it yet. */
+  #readFromLeader(which: number): void {
+    const leaders = this.members.filter(({ raft }) => raft.role === 'leader');
+    if (leaders.length > 0) this.#read(leaders[which % leaders.length]!);
+  }
+
+  #anybody(which: number): Member {
+    const { members } = this;
+    return members[which % members.length]!;
+  }
+
+  #someChange(which: number): MemberChange {
+    return { member: this.#anybody(which).id, suffrage: suffrages[Math.floor(which / 7) % suffrages.length]! };
+  }
+
+  #joint(which: number): void {
+    const changes = Array.from({ length: 1 + (which % 3) }, (_, at) => this.#someChange(which * (at + 1)));
+    this.#changeSomewhere(which, { type: 'joint', changes, autoLeave: Math.floor(which / 3) % 4 > 0 });
+  }
+
+  #transfer(which: number): void {
+    const leader = this.#leader();
+    if (leader === undefined) return;
+    this.#act(leader, () => leader.step({ type: 'transferLeadership', to: this.#anybody(which).id }));
+  }
+
+  /** A new member, and the wish that it belongs to the cluster. */
+  #join(which: number): void {
+    if (this.#byId.size >= this.#world.members + 2) return;
+    const { id } = this.#add(asMemberId((this.#nextMember++).toString(16)));
+    this.#changeSomewhere(which, { type: 'single', member: id, suffrage: which % 2 === 0 ? 'voter' : 'learner' });
+  }
+
+  /** Mostly where it can be decided. */
+  #changeSomewhere(which: number, change: ConfigurationChange): void {
+    this.#change((which % 4 > 0 ? this.#leader() : undefined) ?? this.#anybody(which), change);
+  }
+
+  /** Whoever was a member, and is in no configuration that may still count, is ended for good. */
+  #destroyRemoved(): void {
+    const newest = this.invariants.newestConfiguration();
+    if (newest === null) return;
+    const needed = new Set<string>(membersOf(newest.configuration));
+    const statuses = this.members.map(({ raft }) => raft.status());
+    for (const { configuration, configurationIndex } of statuses) {
+      if (configurationIndex > newest.index) for (const id of membersOf(configuration)) needed.add(id);
+    }
+    const isNew = (id: MemberId): boolean => !this.#genesis.includes(id) && this.#byId.get(id)!.raft.commit === 0;
+    for (const { id } of statuses) if (!needed.has(id) && !isNew(id)) this.#destroy(id);
+  }
+
+  /** Nobody asks any more to add it. */
+  #destroy(id: MemberId): void {
+    this.#byId.delete(id);
+    this.#network = this.#network.filter(
+      (message) => message.type !== 'propose' || message.proposals.every(({ kind }) => kind === 'normal'),
+    );
   }
 
   #lose(which: number): void {
@@ -193,145 +393,27 @@ export class Simulation {
     const [stream] = this.#streams.splice(which % Math.max(1, this.#streams.length), 1);
     if (stream === undefined) return;
     const { message, stored } = stream;
-    const [from, to] = [this.#byId(message.from), this.#byId(message.to)];
-    const ok = !lost && !to.down && !this.#cutOff.has(to.id) && !this.#cutOff.has(from.id);
+    const [from, to] = [this.#byId.get(message.from), this.#byId.get(message.to)];
+    const ok = !lost && to !== undefined && !this.#isIdle(to) && !this.#cutLinks.has(`${message.from}>${message.to}`);
     if (ok && to.step({ type: 'snapshotOffered', message }).some(({ type }) => type === 'receiveSnapshot')) {
       to.spooled.set(message.meta.index, stored);
       to.step({ type: 'snapshotReceived', message });
     }
-    if (!from.down) from.step({ type: 'snapshotSent', to: to.id, ok });
+    if (from !== undefined && !from.down) from.step({ type: 'snapshotSent', to: message.to, ok });
   }
 
   #snapshot(member: Member): void {
     // The driver snapshots what it applied, and nothing while an install is under way.
-    if (member.down || member.applyQueue.length > 0 || member.raft.status().applied === 0) return;
-    member.snapshot();
+    if (this.#isIdle(member) || member.applyQueue.length > 0) return;
+    const { applied, committedConfigurationIndex } = member.raft.status();
+    if (applied > 0 && applied >= committedConfigurationIndex) member.snapshot();
   }
 
   #restart(member: Member): void {
     if (member.down) member.restart();
   }
 
-  #observe(member: Member, command: RaftCommand): void {
-    switch (command.type) {
-      case 'roleChanged':
-        if (command.role === 'leader') this.#elected(member, command.term);
-        return;
-      case 'persist':
-        for (const entry of command.entries) this.#write(member, entry, command.entries);
-        return;
-      case 'proposalsAccepted':
-        command.ids.forEach((id, at) => {
-          const position = `${command.firstIndex + at}@${command.term}`;
-          this.#waiting.set(position, this.#proposed.get(id)!);
-          this.#settle(command.firstIndex + at);
-        });
-        return;
-      case 'proposalsDropped':
-        for (const id of command.ids) this.#dropped(this.#proposed.get(id)!);
-        return;
-      case 'readReady':
-        for (const id of command.ids) {
-          this.readsAnswered++;
-          const floor = this.#reads.get(id) ?? 0;
-          if (command.index < floor) throw new SafetyViolation(`read ${id} at ${command.index} misses ${floor}`);
-        }
-        return;
-      case 'installSnapshot':
-        this.installs++;
-        return;
-      case 'ignored':
-        throw new SafetyViolation(`${member.id} ignored ${command.from}: ${command.reason}`);
-      default:
-        return;
-    }
-  }
-
-  /** Election Safety, Leader Completeness. */
-  #elected(member: Member, term: number): void {
-    this.elections++;
-    const before = this.#leaders.get(term);
-    if (before !== undefined && before !== member.id)
-      throw new SafetyViolation(`term ${term}: ${before} and ${member.id}`);
-    this.#leaders.set(term, member.id);
-    const { firstIndex } = member.raft.status();
-    const log = new Map(member.log.map((entry) => [entry.index as number, entry]));
-    for (const [index, entry] of this.committed) {
-      if (index >= firstIndex && log.get(index)?.term !== entry.term) {
-        throw new SafetyViolation(`leader ${member.id} of term ${term} lacks committed entry ${index}`);
-      }
-    }
-  }
-
-  /** Log Matching: whoever holds a position and term holds the same value, after the same term. */
-  #write(member: Member, entry: Entry, entries: readonly Entry[]): void {
-    const inBatch = entries.find(({ index }) => index === entry.index - 1);
-    const before = inBatch ?? member.log.find(({ index }) => index === entry.index - 1);
-    const key = `${entry.index}@${entry.term}`;
-    const value = text(entry.data);
-    const known = this.#written.get(key);
-    if (known === undefined) this.#written.set(key, `${before?.term ?? '?'}:${value}`);
-    else {
-      const [term, known_] = known.split(':');
-      if (known_ !== value) throw new SafetyViolation(`${key} is ${known_} and ${value}`);
-      if (before !== undefined && term !== '?' && term !== String(before.term)) {
-        throw new SafetyViolation(`${key} follows terms ${term} and ${before.term}`);
-      }
-    }
-    const applied = this.committed.get(entry.index);
-    if (applied !== undefined && applied.term !== entry.term && member.raft.commit >= entry.index) {
-      throw new SafetyViolation(`${member.id} overwrites committed ${key}`);
-    }
-  }
-
-  /** One vote per member and term, crashes included (D1). */
-  #promised(message: Message): void {
-    if (message.type !== 'voteResponse' || message.preVote || !message.granted) return;
-    const key = `${message.from} in ${message.term}`;
-    const before = this.#votes.get(key);
-    if (before !== undefined && before !== message.to) throw new SafetyViolation(`${key} voted twice`);
-    this.#votes.set(key, message.to);
-  }
-
-  /** State Machine Safety. */
-  #applied(member: Member, entry: Entry): void {
-    const known = this.committed.get(entry.index);
-    if (known === undefined) {
-      this.committed.set(entry.index, entry);
-      this.#highestCommitted = Math.max(this.#highestCommitted, entry.index);
-      this.#settle(entry.index);
-    } else if (known.term !== entry.term || text(known.data) !== text(entry.data)) {
-      throw new SafetyViolation(
-        `${member.id} applies ${entry.index}@${entry.term}, another ${known.index}@${known.term}`,
-      );
-    }
-    if (member.durableLast < entry.index) throw new SafetyViolation(`${member.id} applies ${entry.index}, not durable`);
-  }
-
-  #settle(index: number): void {
-    const entry = this.committed.get(index);
-    const value = entry === undefined ? undefined : this.#waiting.get(`${index}@${entry.term}`);
-    if (entry === undefined || value === undefined) return;
-    if (text(entry.data) !== value) throw new SafetyViolation(`${index} was promised to ${value}`);
-    this.acknowledged.set(index, value);
-  }
-
-  #dropped(value: string): void {
-    for (const entry of this.committed.values()) {
-      if (text(entry.data) === value) throw new SafetyViolation(`${value} was dropped and is committed`);
-    }
-  }
-
-  /** After `heal`: nobody lost anything that was committed or acknowledged. */
-  assertNothingLost(): void {
-    for (const { id, state, raft } of this.members) {
-      for (const [index, entry] of this.committed) {
-        if (entry.kind !== 'normal' || index > raft.status().applied) continue;
-        if (state.get(index) !== text(entry.data)) throw new SafetyViolation(`${id} lost ${index}`);
-      }
-      for (const [index, value] of this.acknowledged) {
-        if (state.get(index) !== value) throw new SafetyViolation(`${id} lost acknowledged ${value}`);
-      }
-    }
+  #cutOff({ id }: Member): void {
+    for (const other of this.#byId.keys()) this.#cutLinks.add(`${id}>${other}`).add(`${other}>${id}`);
   }
 }
