@@ -10,7 +10,7 @@ usage: raftsman COMMAND [flags]        (raftsman COMMAND --help lists a command'
 
   operator   the Kubernetes operator: reconciles RaftCluster, RaftSnapshot, RaftRestore and their policies
   node       one member of an embedded Raft cluster, speaking the etcd v3 protocol and taking etcd's flags
-  archive    save, inspect and verify snapshot archives, in files or in a store
+  archive    save, inspect, verify and convert snapshot archives, in files or in a store
   job        what the operator runs in Job pods: save, verify, fetch, delete
   version    prints the version
 `;
