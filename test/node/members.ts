@@ -60,6 +60,8 @@ export class TestMember {
   readonly httpUrl: string;
   readonly dataDir: string;
   client: EtcdClient;
+  /** What its process gets beside the test's own environment. */
+  environment: NodeJS.ProcessEnv = {};
   readonly #args: readonly string[];
   #process: ChildProcess | undefined;
   output = '';
@@ -97,7 +99,7 @@ export class TestMember {
     this.client.close();
     this.client = new EtcdClient({ endpoints: [this.clientUrl], deadlineMs: 15_000 });
     const child = spawn(process.execPath, [mainFile, 'node', ...this.#args, ...more], {
-      env: { ...process.env, NODE_OPTIONS: '' },
+      env: { ...process.env, NODE_OPTIONS: '', ...this.environment },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     child.stderr!.on('data', (chunk: Buffer) => {
