@@ -65,7 +65,7 @@ describe('following', () => {
     ]);
   });
 
-  test('the commit index covers only what is known to match the leader', () => {
+  test('GR-16 the commit index covers only what is known to match the leader', () => {
     const raft = member();
     receive(raft, append(1, 0, 0, [entry(1, 1), entry(2, 1), entry(3, 1)]));
     // The new leader committed other entries at 2 and 3, which have not arrived yet.

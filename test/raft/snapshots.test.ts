@@ -100,8 +100,14 @@ describe('snapshots', () => {
 
   test('RA-16 a snapshot at or behind the commit index is refused', () => {
     const raft = applied();
-    raft.step({ type: 'snapshotOffered', message: snapshot(2, 1) });
-    expect(raft.take()[0]).toMatchObject({ type: 'refuseSnapshot' });
+    raft.step({ type: 'snapshotTaken', meta: raft.snapshotMeta(asIndex(3)) });
+    expect(raft.take()).toEqual([{ type: 'compact', through: 2 }]);
+    // Also where the log does not know the term any more.
+    for (const index of [1, 2, 3]) {
+      raft.step({ type: 'snapshotOffered', message: snapshot(index, 1) });
+      expect(raft.take()[0]).toMatchObject({ type: 'refuseSnapshot' });
+    }
+    expect(raft.status()).toMatchObject({ commit: 3, applied: 3, lastIndex: 3 });
   });
 
   test('GR-28 a snapshot whose last entry is here keeps the log, and commits it', () => {
