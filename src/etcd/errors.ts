@@ -33,7 +33,7 @@ const catalogue = {
   ETCD_NOT_SUPPORTED_FOR_LEARNER: [status.FAILED_PRECONDITION, 'etcdserver: rpc not supported for learner'],
   ETCD_NOT_LEADER: [status.FAILED_PRECONDITION, 'etcdserver: not leader'],
   ETCD_BAD_LEADER_TRANSFEREE: [status.FAILED_PRECONDITION, 'etcdserver: bad leader transferee'],
-  ETCD_TRANSFER_TIMEOUT: [status.UNAVAILABLE, 'etcdserver: request timed out, leader transfer took too long'],
+  ETCD_TRANSFER_TIMEOUT: [status.UNKNOWN, 'etcdserver: request timed out, leader transfer took too long'],
   ETCD_TRANSFER_BUSY: [status.UNAVAILABLE, 'raftsman: leadership is being handed to another member already'],
   ETCD_CHANGE_PENDING: [
     status.UNAVAILABLE,

@@ -147,8 +147,9 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver, member
         header: header(keyValues.revision),
         version: etcdApiVersion,
         storageVersion: etcdApiVersion,
-        dbSize: keyValues.sizeBytes,
-        dbSizeInUse: keyValues.sizeBytes,
+        // etcd's file is never empty, and etcdctl divides by its size.
+        dbSize: Math.max(1, keyValues.sizeBytes),
+        dbSizeInUse: Math.max(1, keyValues.sizeBytes),
         dbSizeQuota: 0,
         leader: leader === undefined ? '0' : decimalId(leader),
         raftIndex: driver.commitIndex(),

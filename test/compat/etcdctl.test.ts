@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { tool } from '../kubernetes/index.ts';
-import { TestCluster } from '../node/members.ts';
+import { TestCluster, until } from '../node/members.ts';
 
 const exec = promisify(execFile);
 const building = 10 * 60_000;
@@ -22,8 +22,8 @@ beforeAll(async () => {
 
 afterAll(() => cluster?.end());
 
-async function ctl(args: readonly string[], input?: string): Promise<string> {
-  const endpoints = cluster.members.map(({ clientUrl }) => clientUrl).join(',');
+async function ctl(args: readonly string[], input?: string, members = cluster.members.slice(0, 3)): Promise<string> {
+  const endpoints = members.map(({ clientUrl }) => clientUrl).join(',');
   const running = exec(etcdctl, [`--endpoints=${endpoints}`, '--command-timeout=20s', ...args], {
     env: { ...process.env, ETCDCTL_API: '3' },
   });
@@ -119,6 +119,47 @@ describe('etcdctl', () => {
     expect(saved.length % 512).toBe(32);
     expect(createHash('sha256').update(saved.subarray(0, -32)).digest().equals(saved.subarray(-32))).toBe(true);
     expect(saved.includes('saved')).toBe(true);
+  });
+
+  test('member add as learner, started with what it prints, promote, update, move-leader and remove', async () => {
+    const joining = await cluster.newMember('m3');
+    const printed = await ctl(['member', 'add', 'm3', `--peer-urls=${joining.peerUrl}`, '--learner']);
+    const [, id] = /^Member +([0-9a-f]+) added as learner to cluster +[0-9a-f]+$/m.exec(printed)!;
+    const values = new Map(
+      [...printed.matchAll(/^ETCD_([A-Z_]+)="(.*)"$/gm)].map(([, name, value]) => [name!, value!]),
+    );
+    expect([...values.keys()]).toEqual([
+      'NAME',
+      'INITIAL_CLUSTER',
+      'INITIAL_ADVERTISE_PEER_URLS',
+      'INITIAL_CLUSTER_STATE',
+    ]);
+    expect(await ctl(['member', 'list'])).toMatch(new RegExp(`^${id}, unstarted, , ${joining.peerUrl}, , true$`, 'm'));
+    joining.start(
+      ...[...values].map(([name, value]) => `--${name.toLowerCase().replaceAll('_', '-')}=${value}`),
+      '--initial-cluster-token=etcd-cluster',
+    );
+    await joining.ready();
+    expect(await ctl(['member', 'list'])).toMatch(new RegExp(`^${id}, started, m3, .*, true$`, 'm'));
+    await until('promoted', async () => {
+      const answer = await ctl(['member', 'promote', id!]);
+      expect(answer).toMatch(new RegExp(`^Member +${id} promoted in cluster +[0-9a-f]+\\n$`));
+      return true;
+    });
+    const elsewhere = joining.peerUrl.replace('127.0.0.1', 'localhost');
+    expect(await ctl(['member', 'update', id!, `--peer-urls=${elsewhere}`])).toContain('updated in cluster');
+    expect(await ctl(['member', 'list'])).toContain(`${id}, started, m3, ${elsewhere}, ${joining.clientUrl}, false`);
+
+    expect(await ctl(['move-leader', id!], undefined, cluster.members)).toMatch(
+      new RegExp(`^Leadership transferred from [0-9a-f]+ to ${id}\\n$`),
+    );
+    // Endpoint, id, versions and sizes; then whether it leads and whether it learns.
+    expect(await ctl(['endpoint', 'status'], undefined, cluster.members)).toMatch(
+      new RegExp(`^${joining.clientUrl}, ${id}, .*, true, false, `, 'm'),
+    );
+    expect(await ctl(['member', 'remove', id!])).toMatch(new RegExp(`^Member +${id} removed from cluster`));
+    expect(await joining.ended()).toBe(1);
+    await expect(ctl(['member', 'remove', id!])).rejects.toThrow('etcdserver: member not found');
   });
 
   test('finds a member that answers when one is gone', async () => {
