@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { openGoraftFile } from '../../../src/archive/sources/goraft.ts';
+import { GoraftJson } from '../../../src/archive/sources/goraft-json.ts';
 import { openSource } from '../../../src/archive/sources/open.ts';
 import { sampleState } from '../samples.ts';
 import { goraftFile, goraftJson, goraftPeers, stateOf } from './samples.ts';
@@ -156,8 +157,7 @@ describe('a snapshot file of goraft', () => {
     expect((await stateOf(source)).equals(sampleState(1000))).toBe(true);
   });
 
-  test('chunks that end anywhere make no difference', async () => {
-    const { GoraftJson } = await import('../../../src/archive/sources/goraft-json.ts');
+  test('chunks that end anywhere make no difference', () => {
     const state = sampleState(50);
     const json = Buffer.from(goraftJson(state));
     for (let size = 1; size < 40; size++) {
@@ -167,6 +167,11 @@ describe('a snapshot file of goraft', () => {
       expect([size, reader.failure, reader.end, reader.trailing]).toEqual([size, undefined, json.length, false]);
       expect(Buffer.concat(out).equals(state)).toBe(true);
       expect(JSON.parse(Buffer.from(reader.rest()).toString())).toMatchObject({ lastIndex: 17, state: '' });
+      // Padding belongs to the end of the state, not of a chunk.
+      const padded = new GoraftJson();
+      const wrong = Buffer.from('{"state":"AA==AAAA","lastIndex":1}');
+      for (let at = 0; at < wrong.length; at += size) padded.feed(wrong.subarray(at, at + size));
+      expect([size, padded.failure?.message]).toEqual([size, expect.stringContaining('not base64')]);
     }
   });
 });
