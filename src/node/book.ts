@@ -3,7 +3,8 @@
  * configuration says that, and an entry that changes the configuration tells the book what it means (`MembershipAction`).
  */
 import { etcdError } from '../etcd/errors.ts';
-import { asMemberId, type MemberId } from '../raft/types.ts';
+import { decodeConfiguration } from '../raft/membership.ts';
+import { asMemberId, type Entry, type MemberId } from '../raft/types.ts';
 import { type ClusterMember, isId, peerUrlsFrom } from './identity.ts';
 import { KvError } from './kv-errors.ts';
 
@@ -152,5 +153,22 @@ export function decodeContext(text: string): ChangeContext | undefined {
       return { process, sequence, action };
     default:
       return undefined;
+  }
+}
+
+/** Where members are reached, as the entries say that added them: the book knows it only once these are applied. */
+export class Addresses {
+  readonly #urls = new Map<MemberId, readonly string[]>();
+
+  learn(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      if (entry.kind !== 'configuration') continue;
+      const action = decodeContext(decodeConfiguration(entry.data)?.context ?? '')?.action;
+      if (action?.type === 'add') this.#urls.set(action.id, action.peerUrls);
+    }
+  }
+
+  of(member: MemberId): readonly string[] | undefined {
+    return this.#urls.get(member);
   }
 }

@@ -3,32 +3,29 @@
  * turn of the event loop brings is stepped together and taken once, so that it shares one write and one message per peer.
  */
 import type { Log } from '../log.ts';
-import { decodeConfiguration } from '../raft/membership.ts';
 import { Raft } from '../raft/raft.ts';
 import type {
   Configuration,
-  Entry,
   HardState,
   Index,
-  MemberId,
   Message,
   RaftCommand,
   RaftConfig,
   RaftEvent,
   RaftStatus,
   RestoredState,
-  TransferFailure,
 } from '../raft/types.ts';
 import type { FolderSnapshotStore } from '../storage/snapshots.ts';
 import type { Wal } from '../storage/wal.ts';
 import { ApplyQueue } from './apply-queue.ts';
-import { decodeContext } from './book.ts';
+import { Addresses } from './book.ts';
 import type { WireMessage } from './codec.ts';
 import type { KeyValues } from './kv.ts';
 import { OnceLog } from './once.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import { Snapshots } from './snapshots.ts';
+import { Transfers } from './transfers.ts';
 import type { Transport } from './transport.ts';
 
 export interface DriverOptions {
@@ -55,21 +52,19 @@ export interface DriverCounters {
   leaderChanges: number;
   appliedEntries: number;
   ignoredMessages: number;
-  /** Handed over by this member, at somebody's wish. */
-  leaderTransfers: number;
-  failedTransfers: number;
 }
 
 export class Driver {
   readonly proposals: Proposals;
   readonly reads: Reads;
   readonly snapshots: Snapshots;
+  readonly transfers = new Transfers((to) => this.#step({ type: 'transferLeadership', to }));
+  /** Of members whose addition is in the log and perhaps not committed. */
+  readonly addresses = new Addresses();
   readonly counters: DriverCounters = {
     leaderChanges: 0,
     appliedEntries: 0,
     ignoredMessages: 0,
-    leaderTransfers: 0,
-    failedTransfers: 0,
   };
   readonly #options: DriverOptions;
   readonly #raft: Raft;
@@ -82,9 +77,6 @@ export class Driver {
   #disk: Promise<void> | undefined;
   #applied: Index;
   #configuration: Configuration;
-  /** Where members are reached whose addition is in the log and perhaps not committed. */
-  readonly #addresses = new Map<MemberId, readonly string[]>();
-  readonly #transfers = new Map<MemberId, ((failure: TransferFailure | null) => void)[]>();
   /** Time that Raft was told of, on this clock. */
   #tickedUntil = performance.now();
   #turnDue = false;
@@ -99,7 +91,7 @@ export class Driver {
     this.#applied = restored.snapshot.index;
     this.#raft = new Raft(options.raft, restored);
     this.#configuration = this.#raft.status().configuration;
-    this.#learnAddresses(restored.entries);
+    this.addresses.learn(restored.entries);
     const now = (): number => performance.now();
     const hasLeader = (): boolean => this.#raft.leader !== null;
     this.proposals = new Proposals({
@@ -175,11 +167,6 @@ export class Driver {
     return this.#configuration;
   }
 
-  /** As the entry says that added the member. */
-  addressOf(member: MemberId): readonly string[] | undefined {
-    return this.#addresses.get(member);
-  }
-
   get term(): number {
     return this.#raft.term;
   }
@@ -213,15 +200,6 @@ export class Driver {
     this.#step({ type: 'campaign' });
   }
 
-  /** Hands leadership over. Resolves with why not, or null; within an election timeout. */
-  transferLeadership(to: MemberId): Promise<TransferFailure | null> {
-    if (this.#stopped) return Promise.resolve('notLeader');
-    return new Promise((resolve) => {
-      this.#transfers.set(to, [...(this.#transfers.get(to) ?? []), resolve]);
-      this.#step({ type: 'transferLeadership', to });
-    });
-  }
-
   onUnreachable(member: Message['to']): void {
     this.#step({ type: 'unreachable', member });
   }
@@ -231,6 +209,7 @@ export class Driver {
     this.#stopped = true;
     clearInterval(this.#ticker);
     this.#applyQueue.stop();
+    this.transfers.abandon();
     await this.snapshots.stop();
   }
 
@@ -329,7 +308,9 @@ export class Driver {
         this.#roleChanged(command);
         break;
       case 'transferEnded':
-        this.#transferEnded(command.to, command.failure);
+        this.#options.log.info('leadership transfer ended', { to: command.to, failure: command.failure });
+        this.transfers.onEnded(command.to, command.failure);
+        proposals.retry();
         break;
       case 'configurationChanged':
         this.#configuration = command.configuration;
@@ -359,7 +340,7 @@ export class Driver {
   #persist(command: Extract<RaftCommand, { type: 'persist' }>): void {
     const { id, hardState, entries, sync, messages } = command;
     if (hardState) this.#hardState = hardState;
-    this.#learnAddresses(entries);
+    this.addresses.learn(entries);
     const written = this.#options.wal.append({ hardState: hardState ?? undefined, entries });
     // A commit index alone waits for nothing of its own, only for its turn.
     if (sync || this.#disk === undefined) this.#after(written, id, messages);
@@ -390,22 +371,6 @@ export class Driver {
     if (leader === null) return;
     this.proposals.retry();
     this.reads.askAgain();
-  }
-
-  #learnAddresses(entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      if (entry.kind !== 'configuration') continue;
-      const action = decodeContext(decodeConfiguration(entry.data)?.context ?? '')?.action;
-      if (action?.type === 'add') this.#addresses.set(action.id, action.peerUrls);
-    }
-  }
-
-  #transferEnded(to: MemberId, failure: TransferFailure | null): void {
-    this.#options.log.info('leadership transfer ended', { to, failure });
-    this.counters[failure === null ? 'leaderTransfers' : 'failedTransfers']++;
-    for (const resolve of this.#transfers.get(to) ?? []) resolve(failure);
-    this.#transfers.delete(to);
-    this.proposals.retry();
   }
 
   #fatal(error: unknown): void {

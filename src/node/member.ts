@@ -264,7 +264,7 @@ export class RunningMember {
     for (const [id, { peerUrls }] of book.members) peers.set(id, peerUrls);
     // One that is being added may be needed to commit its own addition.
     for (const id of membersOf(this.#driver.configuration)) {
-      const address = this.#driver.addressOf(id);
+      const address = this.#driver.addresses.of(id);
       if (!peers.has(id) && !book.wasRemoved(id) && address) peers.set(id, address);
     }
     peers.delete(this.identity.memberId);
@@ -337,7 +337,7 @@ export class RunningMember {
       propose: (data, lost) => driver.proposals.propose(data, lost),
       change: (change, context, lost) => driver.proposals.propose({ change, context }, lost),
       linearize: () => driver.reads.linearize(),
-      transferLeadership: (to) => driver.transferLeadership(to),
+      transferLeadership: (to) => driver.transfers.handOver(to),
       connected: () => this.#transport.connected(),
     };
   }

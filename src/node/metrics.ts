@@ -76,11 +76,11 @@ export class NodeMetrics {
     gauge('etcd_server_is_learner', '1 when this member does not vote.', () => (membership.isLearner ? 1 : 0));
     gauge('raftsman_members', 'Members of the cluster, learners included.', () => keyValues.book.members.size);
     gauge('raftsman_learners', 'Members that do not vote.', () => driver.configuration.learners.length);
-    counter('raftsman_leader_transfers_total', 'Leaderships handed over.', () => counters.leaderTransfers);
+    counter('raftsman_leader_transfers_total', 'Leaderships handed over.', () => driver.transfers.counters.done);
     counter(
       'raftsman_leader_transfers_failed_total',
       'Leaderships that were not taken over.',
-      () => counters.failedTransfers,
+      () => driver.transfers.counters.failed,
     );
     counter('etcd_server_leader_changes_seen_total', 'Leaders seen.', () => counters.leaderChanges);
     gauge('etcd_server_proposals_committed_total', 'Commit index.', () => driver.commit);
