@@ -12,17 +12,19 @@ import { toStderr } from '../kubernetes/progress.ts';
 import type { Kind } from './members.ts';
 import { benchOutage } from './outage.ts';
 import { withFarewell } from './owned.ts';
+import { benchPause } from './pause.ts';
 import { benchCpu, benchPuts, type PutOptions } from './puts.ts';
 import { delayVariable, slowEtcd } from './slow-etcd.ts';
 import { benchStartup } from './startup.ts';
 
 const root = join(import.meta.dirname, '../..');
-const usage = `usage: bench.ts [puts] [cpu] [outage] [startup] [--rounds N]      (all but cpu, 5 rounds)
+const usage = `usage: bench.ts [puts] [cpu] [outage] [pause] [startup] [--rounds N]      (all but cpu, 5 rounds)
 
 Three embedded members beside three of etcd, in turn, with the same flags:
   puts      puts/s, p99, processor time per put and memory at 1, 16, 64 and 256 clients under etcd's own benchmark tool;
             puts/s and p99 once more with 1 ms and with 10 ms added to each fsync of either
   cpu       processor time per put of leader and followers at 64 clients: means something on a busy machine, too
+  pause     the longest pause of a member's event loop while it takes, sends or installs a snapshot of 250 MB; once
   outage    time without an acknowledged write after kill -9 of the leader, and when leadership is moved on purpose
 On a local Kubernetes of its own (root):
   startup   from apply to all members ready, beside a bare StatefulSet
@@ -89,6 +91,7 @@ const benchmarks: Readonly<Record<string, (rounds: number) => Promise<void>>> = 
       theirs: { name: 'etcd', command: [await tool('etcd')] },
       rounds,
     }),
+  pause: () => benchPause(ours()),
   startup,
 };
 const unlessTold = Object.keys(benchmarks).filter((name) => name !== 'cpu');

@@ -64,6 +64,8 @@ function flagsOf(kind: string, folder: string, ports: readonly number[], n: numb
 export class Members {
   readonly name: string;
   readonly endpoints: readonly string[];
+  /** Where each serves metrics, health and what else there is over HTTP, in the same order. */
+  readonly metricsUrls: readonly string[];
   readonly #kind: Kind;
   readonly #folder: string;
   readonly #members: readonly Member[];
@@ -87,6 +89,7 @@ export class Members {
     this.#kind = kind;
     this.#folder = folder;
     this.endpoints = names.map((_, n) => `http://127.0.0.1:${ports[n * 3]}`);
+    this.metricsUrls = names.map((_, n) => `http://127.0.0.1:${ports[n * 3 + 2]}`);
     this.#clients = this.endpoints.map((endpoint) => new EtcdClient({ endpoints: [endpoint], deadlineMs: 1000 }));
     this.#members = names.map((name, n) => {
       const [flags, log] = [flagsOf(kind.name, folder, ports, n), join(folder, `${name}.log`)];
@@ -130,20 +133,28 @@ export class Members {
     }, 0);
   }
 
+  pid(at: number): number {
+    return this.#members[at]!.process.pid!;
+  }
+
   /** `kill -9`: resolves when the process is gone. */
   kill(at: number): Promise<void> {
     return kill(this.#members[at]!.process);
   }
 
   /** Starts a killed member on its data again; resolves when it has caught up with the others. */
-  async restart(at: number): Promise<void> {
+  async restart(at: number, withinMs: number = startWithinMs): Promise<void> {
     const member = this.#members[at]!;
     member.process = this.#spawn(member.flags, member.log);
-    await this.#until('a restarted member has caught up', async () => {
-      const statuses = await this.#statuses();
-      const applied = statuses.map((status) => status?.raftAppliedIndex ?? -1);
-      return statuses.every((status) => status?.leader !== '0') && applied[at]! >= Math.max(...applied) - 100;
-    });
+    await this.#until(
+      'a restarted member has caught up',
+      async () => {
+        const statuses = await this.#statuses();
+        const applied = statuses.map((status) => status?.raftAppliedIndex ?? -1);
+        return statuses.every((status) => status?.leader !== '0') && applied[at]! >= Math.max(...applied) - 100;
+      },
+      withinMs,
+    );
   }
 
   async stop(): Promise<void> {
@@ -177,8 +188,8 @@ export class Members {
     });
   }
 
-  async #until(what: string, condition: () => Promise<boolean>): Promise<void> {
-    const end = performance.now() + startWithinMs;
+  async #until(what: string, condition: () => Promise<boolean>, withinMs: number = startWithinMs): Promise<void> {
+    const end = performance.now() + withinMs;
     let why = 'it never held';
     for (;;) {
       try {
@@ -189,7 +200,7 @@ export class Members {
       const died = this.#members.find(({ process }) => process.exitCode !== null);
       if (died || performance.now() > end) {
         const log = readFileSync((died ?? this.#members[0]!).log, 'utf8').slice(-2000);
-        throw new Error(`${this.name}: waited ${startWithinMs / 1000} s until ${what}: ${why}\n${log}`);
+        throw new Error(`${this.name}: waited ${withinMs / 1000} s until ${what}: ${why}\n${log}`);
       }
       await delay(50);
     }
