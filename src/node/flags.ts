@@ -77,7 +77,7 @@ const flags = {
   'listen-metrics-urls': {
     value: 'URLS',
     default: '',
-    help: 'where /health, /readyz, /livez, /metrics and /version are served',
+    help: 'where /health, /readyz, /livez, /metrics and /version are served, and POST /snapshot takes a snapshot',
   },
   'initial-cluster': {
     value: 'NAME=URL,…',
@@ -93,7 +93,7 @@ const flags = {
   'snapshot-count': {
     value: 'N',
     default: '10000',
-    help: 'entries since the last snapshot that make the next one due',
+    help: 'entries since the last snapshot that make the next one due: at least so many in the log by the period, more than so many applied without',
   },
   'snapshot-catchup-entries': {
     value: 'N',
