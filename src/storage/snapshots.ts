@@ -25,6 +25,8 @@ interface MetaFile {
   readonly ConfigurationIndex: number;
   readonly Size: number;
   readonly CRC: string;
+  /** Ours: CRC-64 of the JSON of everything above. Not there in what earlier versions wrote. */
+  readonly MetaCRC?: string;
 }
 
 export interface SnapshotFolderOptions {
@@ -259,13 +261,16 @@ function formatMeta(meta: StoredSnapshotMeta): string {
     Size: meta.size,
     CRC: meta.crc,
   };
-  return `${JSON.stringify(file)}\n`;
+  return `${JSON.stringify({ ...file, MetaCRC: checksumOf(file) } satisfies MetaFile)}\n`;
 }
+
+const checksumOf = (file: MetaFile): string => new Crc64().update(Buffer.from(JSON.stringify(file))).digest();
 
 function parseMeta(id: string, text: string): StoredSnapshotMeta {
   let file: MetaFile;
+  let checksum: string | undefined;
   try {
-    file = JSON.parse(text) as MetaFile;
+    ({ MetaCRC: checksum, ...file } = (JSON.parse(text) ?? {}) as MetaFile);
   } catch (error) {
     throw new StorageError('SNAPSHOT_CORRUPT', `meta.json of snapshot ${id} is not JSON`, error);
   }
@@ -277,6 +282,8 @@ function parseMeta(id: string, text: string): StoredSnapshotMeta {
   if (!whole || file.ID !== id || typeof file.CRC !== 'string') {
     throw new StorageError('SNAPSHOT_CORRUPT', `meta.json of snapshot ${id} makes no sense`);
   }
+  if (checksum !== undefined && checksum !== checksumOf(file))
+    throw new StorageError('SNAPSHOT_CORRUPT', `meta.json of snapshot ${id} does not match its checksum`);
   return {
     version: 1,
     id,
