@@ -64,7 +64,7 @@ export const statements = {
   'ES-03': 'While it is in use another follower is told: unavailable for now.',
   'ES-04': 'When there is none its making is begun, and the answer is at once: unavailable for now.',
   'ES-05': 'However often it is asked for before it exists, it is made once.',
-  'ES-06': 'One that is there and free is marked as in use, announced to the transport, and handed out.',
+  'ES-06': 'One that is there and free is handed out, and is in use from then on.',
   'ES-07': 'Of two lagging followers the second gets its snapshot after the first was sent and cleared.',
   'ES-08': 'The 5 seconds clear only the snapshot that they were counted for, and only when it is not in use.',
   'ES-09': 'In use it is not cleared by the timer, however slow the sending is.',
