@@ -203,7 +203,7 @@ export class Core {
     this.leaderTicks = 0;
     this.reads.newTerm();
     this.#followMembers();
-    this.uncommittedBytes = 0;
+    this.uncommittedBytes = this.log.sizeBetween(this.log.commit, this.log.last);
     this.append('noop', noData);
   }
 

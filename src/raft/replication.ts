@@ -63,11 +63,11 @@ function stream(core: Core, to: MemberId, progress: Progress): void {
     progress.nudge = false;
     if (!sendAppend(core, to, progress, true)) return;
   }
-  if (progress.state !== 'replicate') return;
   if (progress.nudge) {
     progress.nudge = false;
     sendAppend(core, to, progress, false);
   }
+  if (progress.state !== 'replicate') return;
   const commit = asIndex(Math.min(progress.match, log.commit));
   if (commit > progress.commitSent) {
     progress.commitSent = commit;

@@ -52,7 +52,8 @@ function changeRefusal(core: Core, change: ConfigurationChange): DropReason | nu
   } catch {
     return 'changeInvalid';
   }
-  if (equalConfigurations(after, latest.configuration)) return 'changeInvalid';
+  const settled = change.type === 'joint' ? changed(after, { type: 'leaveJoint' }) : after;
+  if (equalConfigurations(settled, latest.configuration)) return 'changeInvalid';
   const promoted = after.voters.filter((id) => latest.configuration.learners.includes(id));
   return promoted.every((id) => hasCaughtUp(core, id)) ? null : 'learnerBehind';
 }
