@@ -279,6 +279,18 @@ describe('the way of a snapshot', () => {
     const { snapshotter, done } = snapshotterWith();
     await snapshotter.take();
     expect(done).toEqual(['freeze', 'create', 'slices', 'write', 'write', 'close', 'record', 'compact', 'release']);
+
+    let recorded = false;
+    const slow = snapshotterWith({
+      options: {
+        record: async () => {
+          await new Promise(setImmediate);
+          recorded = true;
+        },
+        compact: async () => expect(recorded).toBe(true),
+      },
+    });
+    await slow.snapshotter.take();
   });
 
   test.each<readonly [string, Step, string, string]>([
