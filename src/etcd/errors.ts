@@ -47,6 +47,10 @@ const catalogue = {
   ETCD_LEADER_CHANGED: [status.UNAVAILABLE, 'etcdserver: leader changed'],
   ETCD_STOPPED: [status.UNAVAILABLE, 'etcdserver: server stopped'],
   ETCD_TIMEOUT: [status.UNAVAILABLE, 'etcdserver: request timed out'],
+  ETCD_TIMEOUT_LEADER_LOST: [
+    status.UNAVAILABLE,
+    'etcdserver: request timed out, possibly due to previous leader failure',
+  ],
   ETCD_UNHEALTHY: [status.UNAVAILABLE, 'etcdserver: unhealthy cluster'],
   ETCD_CORRUPT: [status.DATA_LOSS, 'etcdserver: corrupt cluster'],
 } as const satisfies Record<string, readonly [status, string]>;

@@ -137,13 +137,13 @@ export const encodeContext = (context: ChangeContext): string => JSON.stringify(
 
 /** Undefined where a leader left a joint configuration by itself, and for what no member writes. */
 export function decodeContext(text: string): ChangeContext | undefined {
-  let context: Partial<ChangeContext>;
+  let context: Partial<ChangeContext> | null;
   try {
-    context = JSON.parse(text) as Partial<ChangeContext>;
+    context = JSON.parse(text) as Partial<ChangeContext> | null;
   } catch {
     return undefined;
   }
-  const { process, sequence, action } = context;
+  const { process, sequence, action } = context ?? {};
   if (typeof process !== 'number' || typeof sequence !== 'number' || !isId(action?.id)) return undefined;
   switch (action.type) {
     case 'add':

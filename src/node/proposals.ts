@@ -137,20 +137,23 @@ export class Proposals {
     for (const waiting of this.#byId.values()) waiting.unknown = waiting.term !== undefined;
   }
 
-  /** Gives up what has waited too long. */
+  /** GR-20: gives up what has waited too long. Only `ETCD_NO_LEADER` says that it was not done; a timeout leaves it open. */
   expire(): void {
     const now = this.#options.now();
-    const error = (): EtcdError => etcdError(this.#options.hasLeader() ? 'ETCD_TIMEOUT' : 'ETCD_NO_LEADER');
+    const error = ({ term }: Waiting): EtcdError => {
+      if (this.#options.hasLeader()) return etcdError('ETCD_TIMEOUT');
+      return etcdError(term === undefined ? 'ETCD_NO_LEADER' : 'ETCD_TIMEOUT_LEADER_LOST');
+    };
     for (const waiting of this.#byId.values()) {
       if (waiting.deadline > now) continue;
       this.#byId.delete(waiting.id);
       if (waiting.index !== undefined) this.#byIndex.delete(waiting.index);
-      this.#giveUp(waiting, error());
+      this.#giveUp(waiting, error(waiting));
     }
     const late = this.#again.filter(({ deadline }) => deadline <= now);
     if (late.length === 0) return;
     this.#again = this.#again.filter(({ deadline }) => deadline > now);
-    for (const waiting of late) this.#giveUp(waiting, error());
+    for (const waiting of late) this.#giveUp(waiting, error(waiting));
   }
 
   /** The member stops. */
@@ -165,6 +168,7 @@ export class Proposals {
   #lost(waiting: Waiting): void {
     this.#byId.delete(waiting.id);
     if (waiting.index !== undefined) this.#byIndex.delete(waiting.index);
+    waiting.term = undefined;
     this.#again.push(waiting);
   }
 

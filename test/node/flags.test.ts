@@ -25,6 +25,8 @@ describe('flags', () => {
       heartbeatMs: 100,
       electionMs: 1000,
       snapshotPeriodMs: 0,
+      maxLearners: 1,
+      leaseReads: false,
     });
   });
 
@@ -80,6 +82,8 @@ describe('flags', () => {
     [['stray'], 'NODE_FLAG_UNKNOWN', /unexpected argument "stray"/],
     [['--name'], 'NODE_FLAG_INVALID', /--name: needs a value/],
     [['--name=a b'], 'NODE_FLAG_INVALID', /--name: "a b" must be one word/],
+    [['--lease-reads=perhaps'], 'NODE_FLAG_INVALID', /--lease-reads: "perhaps" must be true or false/],
+    [['--max-learners=-1'], 'NODE_FLAG_INVALID', /--max-learners/],
     [
       ['--name=x', '--initial-cluster=y=http://localhost:2380'],
       'NODE_FLAG_INVALID',
@@ -114,6 +118,21 @@ describe('flags', () => {
     const refused = (): unknown => checkInitialCluster(parsed(argv as string[]));
     expect(refused).toThrow(message);
     expect(refused).toThrow(expect.objectContaining({ code, exitCode: 2 }));
+  });
+
+  test('GR-05 a member without a name does not come to be', () => {
+    const blank = (): unknown => parsed(['--name=']);
+    expect(blank).toThrow(/--name: "" must be one word/);
+    expect(blank).toThrow(expect.objectContaining({ code: 'NODE_FLAG_INVALID', exitCode: 2 }));
+  });
+
+  test('of the cluster’s beginning may name members that have not started, as etcdctl prints them', () => {
+    const options = parsed(['--initial-cluster==http://h:1,default=http://localhost:2380']);
+    expect(options.initialCluster).toEqual([
+      { name: '', peerUrls: ['http://h:1'] },
+      { name: 'default', peerUrls: ['http://localhost:2380'] },
+    ]);
+    expect(() => checkInitialCluster(options)).not.toThrow();
   });
 
   test('--help lists every flag', () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { EtcdError } from '../../src/etcd/errors.ts';
 import { Proposals } from '../../src/node/proposals.ts';
 import { Reads } from '../../src/node/reads.ts';
-import { asIndex, asTerm } from '../../src/raft/types.ts';
+import { asIndex, asMemberId, asTerm } from '../../src/raft/types.ts';
 
 function newProposals() {
   const world = { now: 0, leader: true, stepped: [] as number[], lost: [] as string[] };
@@ -91,7 +91,46 @@ describe('a proposal', () => {
     expect(proposals.failed).toBe(2);
   });
 
-  test('RS-26 beyond the bound is turned away at once', () => {
+  test('GR-20 that may be in the log ends with a timeout, never with words that say it was not done', () => {
+    const { world, proposals, propose } = newProposals();
+    propose('appended');
+    propose('sent');
+    proposals.onAccepted([1], one, asIndex(5), asIndex(4));
+    proposals.onForwarded([2], one);
+    world.leader = false;
+    world.now = 100;
+    proposals.expire();
+    expect(world.lost).toEqual(['appended: ETCD_TIMEOUT_LEADER_LOST', 'sent: ETCD_TIMEOUT_LEADER_LOST']);
+    // Applied after all: nobody waits any more.
+    proposals.onApplied(asIndex(5), one);
+    expect(proposals.count).toBe(0);
+  });
+
+  test('while leadership is handed over, or before the new leader has committed, is proposed again', () => {
+    const { world, proposals, propose } = newProposals();
+    propose('a');
+    propose('b');
+    proposals.onDropped([1], 'transferring');
+    proposals.onDropped([2], 'termNotCommitted');
+    expect(world.stepped).toEqual([1, 2]);
+    proposals.retry();
+    expect(world.stepped).toEqual([1, 2, 3, 4]);
+    expect(world.lost).toEqual([]);
+  });
+
+  test('to change the configuration ends at once when the leader says that it cannot be', () => {
+    const { world, proposals } = newProposals();
+    const change = { type: 'single', member: asMemberId('a'), suffrage: 'voter' } as const;
+    for (let i = 0; i < 3; i++)
+      proposals.propose({ change, context: '' }, (error) => world.lost.push(`${i}: ${error.code}`));
+    proposals.onDropped([1], 'learnerBehind');
+    proposals.onDropped([2], 'changePending');
+    proposals.onDropped([3], 'changeInvalid');
+    expect(world.lost).toEqual(['0: ETCD_LEARNER_NOT_READY', '1: ETCD_CHANGE_PENDING', '2: ETCD_CHANGE_OVERTAKEN']);
+    expect(proposals.count).toBe(0);
+  });
+
+  test('RS-26 GR-04 beyond the bound is turned away at once', () => {
     const { proposals, propose } = newProposals();
     for (let i = 0; i < 50_000; i++) propose('x');
     expect(() => propose('y')).toThrow(expect.objectContaining({ code: 'ETCD_TOO_MANY_REQUESTS' }));

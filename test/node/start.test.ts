@@ -37,29 +37,43 @@ describe('one line and a non-zero exit', () => {
     }
   });
 
-  test('a data directory of another cluster', async () => {
+  test('a data directory of another cluster or member; one of an earlier version is known by its ids', async () => {
     const cluster = await newCluster(1);
     await cluster.start();
     const [member] = cluster.members as [TestMember];
     await member.stop();
-    const { code, line } = await refusal(member, '--initial-cluster-token=another');
-    expect(code).toBe(1);
-    expect(line).toMatch(/data directory .* belongs to member [0-9a-f]+ of cluster [0-9a-f]+, but the flags name/);
+    const belongs = 'data directory .* belongs to member [0-9a-f]+ of cluster [0-9a-f]+, but the flags name';
+    const another = await refusal(member, '--initial-cluster-token=another');
+    expect(another.code).toBe(1);
+    expect(another.line).toMatch(new RegExp(`${belongs} a cluster with the token another, not test`));
+    expect((await refusal(member, '--name=other')).line).toMatch(new RegExp(`${belongs} member other, not m0`));
+    // Of a version that did not write down how the cluster began.
+    await rm(join(member.dataDir, 'member', 'genesis.json'));
+    expect((await refusal(member, '--initial-cluster-token=another')).line).toMatch(
+      new RegExp(`${belongs} member [0-9a-f]+ of cluster [0-9a-f]+: check`),
+    );
+    member.start();
+    await member.ready();
   });
 
-  test('a data directory that another process uses', async () => {
+  test('GR-07 a data directory that another process uses', async () => {
     const cluster = await newCluster(1);
     await cluster.start();
     expect((await refusal(cluster.members[0]!)).line).toMatch(/is in use by another process/);
   });
 
-  test('an address that is taken', async () => {
+  test('GR-05 an address that is taken, for members or for HTTP', async () => {
     const cluster = await newCluster(1);
     const server = createServer();
-    const port = Number(new URL(cluster.members[0]!.httpUrl).port);
-    await new Promise<void>((done) => server.listen(port, '127.0.0.1', done));
-    expect((await refusal(cluster.members[0]!)).line).toMatch(/cannot listen for HTTP on .*EADDRINUSE/);
-    await new Promise((done) => server.close(done));
+    const [member] = cluster.members as [TestMember];
+    for (const [url, said] of [
+      [member.httpUrl, /cannot listen for HTTP on .*EADDRINUSE/],
+      [member.peerUrl, /cannot listen for members on .*EADDRINUSE/],
+    ] as const) {
+      await new Promise<void>((done) => server.listen(Number(new URL(url).port), '127.0.0.1', done));
+      expect((await refusal(member)).line).toMatch(said);
+      await new Promise((done) => server.close(done));
+    }
   });
 
   test('an empty disk in a cluster that has formed, whatever the flag says of the cluster', async () => {
@@ -79,7 +93,7 @@ describe('one line and a non-zero exit', () => {
     expect(await readdir(lost.dataDir)).not.toContain('member');
   });
 
-  test('RS-21 RA-18 a damaged log, with file and offset', async () => {
+  test('RS-21 RA-18 GR-07 a damaged log, with file and offset', async () => {
     const cluster = await newCluster(1);
     await cluster.start();
     const [member] = cluster.members as [TestMember];
