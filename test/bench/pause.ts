@@ -113,10 +113,13 @@ export async function benchPause(ours: Kind): Promise<void> {
     from = Date.now();
     const restarted = members.restart(follower, withinMs);
     const url = members.metricsUrls[follower]!;
+    // Loading a program stands still, too, and is another matter.
+    await until('it has started', async () => Number.isFinite(await metric(url, 'raftsman_raft_term')));
+    const began = Date.now();
     await until('it is received', async () => (await metric(url, 'raftsman_snapshots_received_total')) >= 1);
     const received = Date.now();
     await line('send', leader, from, received);
-    await line('receive', follower, from, received);
+    await line('receive', follower, began, received);
     await restarted;
     await line('install', follower, received);
   } finally {
