@@ -1,6 +1,20 @@
 import { describe, expect, test } from '@jest/globals';
 import { asIndex, asTerm } from '../../src/raft/types.ts';
-import { a, accepted, append, b, c, entry, leader, member, persist, type Received, receive, tick } from './single.ts';
+import {
+  a,
+  accepted,
+  append,
+  b,
+  c,
+  entry,
+  leader,
+  member,
+  persist,
+  type Received,
+  receive,
+  tick,
+  ticksUntilCampaign,
+} from './single.ts';
 
 const granted = { type: 'voteResponse', from: b, to: a, term: asTerm(1), preVote: false, granted: true } as const;
 
@@ -152,5 +166,52 @@ describe('leading', () => {
     const raft = leader();
     expect(receive(raft, accepted(99))).toEqual([expect.objectContaining({ type: 'ignored', from: b })]);
     expect(raft.commit).toBe(0);
+  });
+
+  test('GR-02 a request carries a bounded number of entries: 200 when the bound in bytes says so', () => {
+    const raft = leader({ maxMessageBytes: 200 * 33 });
+    persist(raft, receive(raft, accepted(1)));
+    for (let id = 1; id <= 300; id++) raft.step({ type: 'propose', id, data: new Uint8Array(1) });
+    const sizes = raft
+      .take()
+      .flatMap((one) =>
+        one.type === 'send' && one.message.type === 'append' && one.message.to === b
+          ? [one.message.entries.length]
+          : [],
+      );
+    expect(sizes).toEqual([200, 100]);
+  });
+
+  test("GR-03 ticks of 50 ms make goraft's heartbeats and elections of 50 and 150 ms, and both can be set", () => {
+    const timing = { heartbeatTicks: 1, electionTicks: 3 };
+    const raft = leader(timing);
+    expect(heartbeats(raft)).toEqual([b, c]);
+    expect(heartbeats(raft)).toEqual([b, c]);
+    for (const [draw, ticks] of [
+      [0, 3],
+      [0.5, 4],
+      [0.99, 5],
+    ] as const) {
+      expect(ticksUntilCampaign(member(timing, [draw]))).toBe(ticks);
+    }
+    const slow = leader({ heartbeatTicks: 2, electionTicks: 20 });
+    expect(heartbeats(slow)).toEqual([]);
+    expect(heartbeats(slow)).toEqual([b, c]);
+    expect(ticksUntilCampaign(member({ heartbeatTicks: 2, electionTicks: 20 }))).toBe(20);
+  });
+
+  test('GR-01 a member is a follower, asks for pre-votes, stands or leads: nothing else, from its first step on', () => {
+    const raft = member();
+    const roles: string[] = [raft.role];
+    for (const step of [
+      () => raft.step({ type: 'campaign' }),
+      () => persist(raft, receive(raft, { ...granted, preVote: true })),
+      () => receive(raft, granted),
+      () => receive(raft, append(2, 0, 0)),
+    ]) {
+      step();
+      roles.push(raft.role);
+    }
+    expect(roles).toEqual(['follower', 'preCandidate', 'candidate', 'leader', 'follower']);
   });
 });

@@ -171,6 +171,19 @@ export class Simulation {
     else this.#readFromLeader(which);
   }
 
+  /** What these two say to each other is lost from now on. */
+  cut(one: Member, other: Member): void {
+    this.#cutLinks.add(`${one.id}>${other.id}`).add(`${other.id}>${one.id}`);
+  }
+
+  /** Time in which everything happens that can. */
+  pass(ticks: number): void {
+    for (let tick = 0; tick < ticks; tick++) {
+      for (const member of this.members) this.#tick(member);
+      this.#quiet();
+    }
+  }
+
   /** Heals everything and runs until all members agree; throws when they do not within a bounded time. */
   heal(): void {
     this.#cutLinks.clear();
