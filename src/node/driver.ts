@@ -22,6 +22,7 @@ import { Addresses } from './book.ts';
 import type { WireMessage } from './codec.ts';
 import type { KeyValues } from './kv.ts';
 import { OnceLog } from './once.ts';
+import { isProposable } from './proposable.ts';
 import { Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import { Snapshots } from './snapshots.ts';
@@ -176,6 +177,11 @@ export class Driver {
   }
 
   receive(message: WireMessage): void {
+    const proposals = message.type === 'propose' ? message.proposals : [];
+    if (!proposals.every((proposal) => proposal.kind === 'change' || isProposable(proposal.data))) {
+      this.#ignored(message.from, 'proposes what cannot be applied');
+      return;
+    }
     if (message.type === 'propose' && message.term < this.#raft.term) {
       // Meant for the leader of an earlier term, whose sender may already have proposed it anew: see proposals.ts.
       const { from: to, to: from } = message;
@@ -322,10 +328,14 @@ export class Driver {
         queueMicrotask(() => this.#options.onConfiguration());
         break;
       case 'ignored':
-        this.counters.ignoredMessages++;
-        this.#complaints.warn('ignored a message', { from: command.from, reason: command.reason });
+        this.#ignored(command.from, command.reason);
         break;
     }
+  }
+
+  #ignored(from: string, reason: string): void {
+    this.counters.ignoredMessages++;
+    this.#complaints.warn('ignored a message', { from, reason });
   }
 
   #send(message: Message): void {

@@ -230,6 +230,7 @@ describe('a member that sends what no member sends', () => {
           'impossible position',
           'entries with impossible terms',
           'leads a term that has another leader',
+          'proposes what cannot be applied',
           'a candidate whose log is of its own term or a later one',
           ...(member === leader ? ['acknowledged entries that the leader does not have'] : []),
         ]),
@@ -369,6 +370,7 @@ function nonsense(member: TestMember, now: number): WireMessage[] {
     { type: 'heartbeat', ...to, commit: asIndex(1_000_000), round: 0 },
     { type: 'commit', ...to, commit: asIndex(1_000_000) },
     { type: 'heartbeatResponse', ...to, round: 0, term: asTerm(top) },
+    { type: 'propose', ...to, proposals: [{ kind: 'normal', id: 1, data: bytes('nonsense') }] },
     ...(member === leader
       ? [
           {

@@ -311,7 +311,7 @@ async function everyCrash(list: readonly Move[], seed: number): Promise<number> 
 }
 
 describe('a crash at any point', () => {
-  test('GR-32 RA-17: whatever was being written, cut, begun or released, every acknowledged batch is read back and no other', async () => {
+  test('GR-32 D1 RA-17: whatever was being written, cut, begun or released, every acknowledged batch is read back and no other', async () => {
     let crashes = 0;
     await fc.assert(
       fc.asyncProperty(moves, fc.nat(), async (list, seed) => {
