@@ -1,7 +1,7 @@
 /**
  * The one snapshot that is ready to be sent (ES-01..13). Whoever asks never waits: it is there, or it is temporarily
- * unavailable, because it is still being prepared or because another follower is being sent to. Raft asks again with the
- * next heartbeat's answer.
+ * unavailable, because it is still being prepared (then `ready` tells when that has ended) or because another follower is
+ * being sent to (then Raft asks again with the next heartbeat's answer).
  */
 import type { Log } from '../log.ts';
 import type { OpenSnapshot } from '../storage/types.ts';
@@ -35,6 +35,7 @@ export class SnapshotOutbox {
   #inUse = false;
   /** From the start of a preparation to its end, or to when another attempt makes sense. */
   #preparing = false;
+  #prepared = Promise.resolve();
   #cancelTimer = (): void => {};
   #stopped = false;
 
@@ -56,6 +57,11 @@ export class SnapshotOutbox {
     this.#cancelTimer();
     this.#inUse = true;
     return this.#held;
+  }
+
+  /** Settles when the preparation under way has ended, well or not; at once when there is none. */
+  ready(): Promise<void> {
+    return this.#prepared;
   }
 
   /** ES-10: the snapshot was sent, or will not be. */
@@ -83,8 +89,8 @@ export class SnapshotOutbox {
   #prepare(atLeast: number): void {
     if (this.#preparing) return;
     this.#preparing = true;
-    this.#options.prepare(atLeast).then(
-      (snapshot) => this.#prepared(snapshot),
+    this.#prepared = this.#options.prepare(atLeast).then(
+      (snapshot) => this.#hold(snapshot),
       (error: unknown) => {
         const { log, clock } = this.#options;
         if (!this.#stopped) log.warn('could not prepare a snapshot for sending', { index: atLeast, error });
@@ -96,7 +102,7 @@ export class SnapshotOutbox {
     );
   }
 
-  #prepared(snapshot: OpenSnapshot): void {
+  #hold(snapshot: OpenSnapshot): void {
     this.#preparing = false;
     this.#held = snapshot;
     if (this.#stopped) {

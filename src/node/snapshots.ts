@@ -129,13 +129,22 @@ export class Snapshots {
     this.snapshotter.onApplied(bytes);
   }
 
-  /** `sendSnapshot`: ends with `snapshotSent`, at once when none can be sent now. Raft then asks again. */
+  /**
+   * `sendSnapshot`: ends with `snapshotSent`, at once when another follower is being sent to; Raft then asks again. While one
+   * is prepared the wish stands: until its outcome is known Raft keeps the log behind it, so that a snapshot that is long in
+   * coming still meets it, however fast newer ones are taken (etcd issue 5317).
+   */
   async send(message: SnapshotMessage): Promise<void> {
     const { log, step } = this.#options;
     const { to } = message;
-    const snapshot = this.#outbox.get(message.meta.index);
+    const { index } = message.meta;
+    let snapshot = this.#outbox.get(index);
     if (!snapshot) {
       this.counters.unavailableSnapshots++;
+      await this.#outbox.ready();
+      snapshot = this.#outbox.get(index);
+    }
+    if (!snapshot) {
       step({ type: 'snapshotSent', to, ok: false });
       return;
     }

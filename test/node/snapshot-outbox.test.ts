@@ -32,7 +32,6 @@ function outboxWith({ closeFails = false } = {}) {
       size: 0,
       crc: '',
     },
-    // biome-ignore lint/correctness/useYield: empty
     read: async function* () {},
     close: async () => {
       closed.push(index);
@@ -198,6 +197,26 @@ describe('the one snapshot that is ready to be sent', () => {
     clock.advance(clearUnusedAfterMs);
     outbox.get(7);
     expect(prepared.length).toBe(2);
+  });
+
+  test('ES-04 who wants to know when it is ready is told, whether it went well or not', async () => {
+    const { outbox, prepared, ready } = outboxWith();
+    await outbox.ready();
+    outbox.get(7);
+    let told = false;
+    const waiting = outbox.ready().then(() => {
+      told = true;
+    });
+    await settled();
+    expect(told).toBe(false);
+    const made = await ready(7);
+    await waiting;
+    expect(outbox.get(7)).toBe(made);
+    outbox.clearUsed();
+    outbox.get(8);
+    prepared[1]!.done.reject(new Error('no'));
+    await outbox.ready();
+    expect(outbox.get(8)).toBeUndefined();
   });
 
   test('ES-13 stopping closes what is held, and what a preparation under way still brings', async () => {

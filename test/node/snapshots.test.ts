@@ -364,16 +364,9 @@ describe('the frozen view of the state', () => {
 });
 
 describe('what Raft wants sent', () => {
-  /** `send` until the outcome is another than that there is none at hand. */
-  async function sent(member: Awaited<ReturnType<typeof newMember>>, index: number): Promise<void> {
-    const { counters } = member.snapshots;
-    while (counters.failedSnapshotSends === 0) {
-      await member.snapshots.send({ ...messageAt(index), from: a, to: b });
-      await settled();
-    }
-  }
+  const wish = (index: number, to = b): SnapshotMessage => ({ ...messageAt(index), from: a, to });
 
-  test('ES-04 ES-06 is unavailable at first, said at once; then it is opened and goes to a connection of its own', async () => {
+  test('ES-04 ES-06 nothing waits for it to be prepared; then it goes to a connection of its own, and Raft hears only the outcome', async () => {
     const member = await newMember();
     await member.put('key');
     const { index } = await member.take();
@@ -383,13 +376,55 @@ describe('what Raft wants sent', () => {
       throw new RefusedError('who are you');
     });
     member.events.length = 0;
-    const first = member.snapshots.send({ ...messageAt(index), from: a, to: b });
-    expect(member.events).toEqual([{ type: 'snapshotSent', to: 'b', ok: false }]);
-    await first;
-    await sent(member, index);
+    const sending = member.snapshots.send(wish(index));
+    expect(member.snapshots.counters.unavailableSnapshots).toBe(1);
+    expect(member.events).toEqual([]);
+    await sending;
     expect(opened).toEqual(['b']);
+    expect(member.events).toEqual([{ type: 'snapshotSent', to: 'b', ok: false }]);
     expect(member.snapshots.counters).toMatchObject({ failedSnapshotSends: 1, sentSnapshots: 0 });
     expect(member.messages()).toContain('could not send a snapshot');
+  });
+
+  test('ES-07 of two who want one while it is prepared the second is told at once that it is not its turn', async () => {
+    const member = await newMember();
+    await member.put('key');
+    const { index } = await member.take();
+    const outcome = Promise.withResolvers<never>();
+    const opened: string[] = [];
+    member.snapshots.start((to) => {
+      opened.push(to);
+      return outcome.promise;
+    });
+    member.events.length = 0;
+    const first = member.snapshots.send(wish(index, b));
+    await member.snapshots.send(wish(index, c));
+    expect(opened).toEqual(['b']);
+    expect(member.events).toEqual([{ type: 'snapshotSent', to: 'c', ok: false }]);
+    await member.snapshots.send(wish(index, c));
+    expect(opened).toEqual(['b']);
+    outcome.reject(new RefusedError('enough'));
+    await first;
+    await member.snapshots.send(wish(index, c));
+    expect(opened).toEqual(['b', 'c']);
+  });
+
+  test('RS-20 a wish is served by what was prepared for it, however many newer ones are taken meanwhile', async () => {
+    const member = await newMember();
+    await member.put('key');
+    const { index } = await member.take();
+    const opened: string[] = [];
+    member.snapshots.start(async (to) => {
+      opened.push(to);
+      throw new RefusedError('who are you');
+    });
+    const sending = member.snapshots.send(wish(index));
+    for (let i = 0; i < 5; i++) {
+      await member.put(`newer-${i}`);
+      await member.take();
+    }
+    await sending;
+    expect(opened).toEqual(['b']);
   });
 
   test('a stored one that is damaged is not sent: one is taken in its place', async () => {
@@ -403,7 +438,7 @@ describe('what Raft wants sent', () => {
     member.snapshots.start(async () => {
       throw new RefusedError('who are you');
     });
-    await sent(member, damaged.index);
+    await member.snapshots.send(wish(damaged.index));
     expect(member.lines).toContainEqual(
       expect.objectContaining({ message: 'a stored snapshot cannot be sent', id: damaged.id }),
     );
@@ -420,7 +455,7 @@ describe('what Raft wants sent', () => {
     member.snapshots.start(async () => {
       throw new RefusedError('who are you');
     });
-    await sent(member, index + 1);
+    await member.snapshots.send(wish(index + 1));
     expect((await member.store.list()).map((meta) => meta.index)).toEqual([index + 1, index]);
   });
 });
