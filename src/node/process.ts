@@ -1,4 +1,5 @@
 /** `raftsman node`: one member as a process. */
+import { setFlagsFromString } from 'node:v8';
 import { createLog } from '../log.ts';
 import { StorageError } from '../storage/errors.ts';
 import { NodeError, nodeUsage, parseFlags } from './flags.ts';
@@ -24,8 +25,17 @@ function processIo(): NodeIo {
   };
 }
 
+/**
+ * V8 learns which objects outlive a collection and makes their like in the old heap at once. Those of finished calls do, by
+ * accident, and then hold each other there: collections of young objects took three times as long (docs/performance.md).
+ */
+function keepCallsYoung(): void {
+  setFlagsFromString('--no-allocation-site-pretenuring');
+}
+
 /** Runs until told to stop (0), or until it cannot go on: one line says why (1, or 2 when the flags are wrong). */
 export async function runNode(argv: readonly string[], io: NodeIo = processIo()): Promise<number> {
+  keepCallsYoung();
   try {
     const parsed = parseFlags(argv, io.environment);
     if (parsed.help) {
