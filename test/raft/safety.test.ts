@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { type Move, Simulation, seeded, someMove, type World } from './simulation.ts';
+import { type Move, seeded, someMove, type World } from './moves.ts';
+import { Simulation } from './simulation.ts';
 
 const moves = (maxLength: number) =>
   fc.array(fc.tuple(fc.nat(1099), fc.nat(999), fc.nat(999)), { minLength: maxLength / 2, maxLength, size: 'max' });

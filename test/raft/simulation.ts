@@ -17,67 +17,14 @@ import {
 } from '../../src/raft/types.ts';
 import { Invariants, SafetyViolation } from './invariants.ts';
 import { bytes, Member, type StoredSnapshot } from './member.ts';
-
-/** What to do and two numbers that say to whom; both are taken modulo what there is. From 1000 on what changes members. */
-export type Move = readonly [what: number, whom: number, which: number];
-
-export interface World {
-  readonly members: number;
-  readonly seed: number;
-  readonly settings?: Record<string, number | boolean>;
-  /**
-   * Every running member's clock ticks once in a round, whenever in it: two clocks are never more than a tick apart, and who
-   * stood still is told so. Otherwise time passes as it likes for each.
-   */
-  readonly steadyClocks?: boolean;
-}
-
-/** mulberry32: small, fast and the same everywhere. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** For steady clocks: mostly traffic, so that an election fits into the time that a lease lasts, and reads everywhere in it. */
-const steady: readonly (readonly [what: number, weight: number])[] = [
-  [0, 50], // deliver
-  [420, 20], // persist
-  [620, 5], // apply
-  [700, 10], // tick
-  [800, 2], // propose
-  [870, 1], // read
-  [1095, 6], // read from a leader
-  [890, 0.5], // lose
-  [965, 0.2], // crash
-  [970, 1], // restart
-  [990, 0.3], // cut off
-  [992, 0.4], // mend
-  [994, 0.15], // stand still
-  [1000, 0.2], // change
-  [1060, 0.4], // transfer
-  [1075, 0.3], // cut a link
-  [1085, 0.1], // join
-];
-const steadyWeight = steady.reduce((sum, [, weight]) => sum + weight, 0);
-
-export function someMove({ steadyClocks }: World, random: () => number): Move {
-  let what = Math.floor(random() * 1100);
-  if (steadyClocks === true) {
-    let at = random() * steadyWeight;
-    what = steady.find(([, weight]) => {
-      at -= weight;
-      return at < 0;
-    })![0];
-  }
-  return [what, Math.floor(random() * 1000), Math.floor(random() * 1000)];
-}
+import { type Move, seeded, type World } from './moves.ts';
 
 const suffrages = ['voter', 'voter', 'learner', 'none'] as const satisfies readonly Suffrage[];
+
+interface Stream {
+  readonly message: SnapshotMessage;
+  readonly stored: StoredSnapshot;
+}
 
 export class Simulation {
   readonly #byId = new Map<string, Member>();
@@ -86,7 +33,9 @@ export class Simulation {
   readonly #random: () => number;
   readonly #genesis: readonly MemberId[];
   #network: Message[] = [];
-  #streams: { message: SnapshotMessage; stored: StoredSnapshot }[] = [];
+  #streams: Stream[] = [];
+  /** Of which the receiver has a part. */
+  #spooling: Stream[] = [];
   /** `a>b`: what a sends to b is lost. */
   #cutLinks = new Set<string>();
   /** Rounds for which a member stands still. */
@@ -153,7 +102,7 @@ export class Simulation {
     else if (what < 920) this.#double(which);
     else if (what < 945) this.#stream(which, what < 925);
     else if (what < 965) this.#snapshot(member);
-    else if (what < 970) member.crash(which % 3);
+    else if (what < 970) this.#crash(member, which % 3);
     else if (what < 990) this.#restart(member);
     else if (what < 992) this.#cutOff(member);
     else if (what < 994) this.#cutLinks.clear();
@@ -168,6 +117,8 @@ export class Simulation {
     else if (what < 1085) this.#cutLinks.add(`${member.id}>${this.#anybody(which).id}`);
     else if (what < 1090) this.#join(which);
     else if (what < 1093) this.#destroyRemoved();
+    else if (what < 1095)
+      this.#act(member, () => member.step({ type: 'unreachable', member: this.#anybody(which).id }));
     else this.#readFromLeader(which);
   }
 
@@ -236,7 +187,7 @@ export class Simulation {
         while (member.persistOne() !== null) busy = true;
         while (member.applyOne() !== null) busy = true;
       }
-      while (this.#streams.length > 0) this.#stream(0, false);
+      while (this.#streams.length + this.#spooling.length > 0) this.#stream(0, false);
       const batch = this.#network;
       this.#network = [];
       if (batch.length > 0) busy = true;
@@ -402,17 +353,35 @@ export class Simulation {
     if (message !== undefined && message.type !== 'propose') this.#network.push(message);
   }
 
+  /** A stream begins, or one that has begun comes to its end: in between anything may happen. */
   #stream(which: number, lost: boolean): void {
-    const [stream] = this.#streams.splice(which % Math.max(1, this.#streams.length), 1);
+    const under = [...this.#streams, ...this.#spooling];
+    const stream = under[which % Math.max(1, under.length)];
     if (stream === undefined) return;
-    const { message, stored } = stream;
+    const begins = this.#streams.includes(stream);
+    this.#streams = this.#streams.filter((one) => one !== stream);
+    this.#spooling = this.#spooling.filter((one) => one !== stream);
+    const { message, stored } = begins ? this.#opened(stream) : stream;
     const [from, to] = [this.#byId.get(message.from), this.#byId.get(message.to)];
     const ok = !lost && to !== undefined && !this.#isIdle(to) && !this.#cutLinks.has(`${message.from}>${message.to}`);
-    if (ok && to.step({ type: 'snapshotOffered', message }).some(({ type }) => type === 'receiveSnapshot')) {
+    if (ok && begins) {
+      const wanted = to.step({ type: 'snapshotOffered', message }).some(({ type }) => type === 'receiveSnapshot');
+      if (wanted) {
+        this.#spooling.push({ message, stored });
+        return;
+      }
+    } else if (ok) {
       to.spooled.set(message.meta.index, stored);
       to.step({ type: 'snapshotReceived', message });
     }
     if (from !== undefined && !from.down) from.step({ type: 'snapshotSent', to: message.to, ok });
+  }
+
+  /** The sender may have a newer one by now, and sends that. */
+  #opened(stream: Stream): Stream {
+    const newest = this.#byId.get(stream.message.from)?.newestSnapshot;
+    if (newest === undefined || newest.meta.index <= stream.stored.meta.index) return stream;
+    return { message: { ...stream.message, meta: newest.meta }, stored: newest };
   }
 
   #snapshot(member: Member): void {
@@ -420,6 +389,17 @@ export class Simulation {
     if (this.#isIdle(member) || member.applyQueue.length > 0) return;
     const { applied, committedConfigurationIndex } = member.raft.status();
     if (applied > 0 && applied >= committedConfigurationIndex) member.snapshot();
+  }
+
+  /** What it has of a stream is gone with it, and the sender finds out. */
+  #crash(member: Member, torn: number): void {
+    member.crash(torn);
+    const broken = this.#spooling.filter(({ message }) => message.to === member.id);
+    this.#spooling = this.#spooling.filter((one) => !broken.includes(one));
+    for (const { message } of broken) {
+      const from = this.#byId.get(message.from);
+      if (from !== undefined && !from.down) from.step({ type: 'snapshotSent', to: member.id, ok: false });
+    }
   }
 
   #restart(member: Member): void {

@@ -7,7 +7,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { LogEntry, SnapshotMark, StoredHardState, WalBatch, WalContents } from '../../src/storage/types.ts';
 import { Wal } from '../../src/storage/wal.ts';
-import { seeded } from '../raft/simulation.ts';
+import { seeded } from '../raft/moves.ts';
 import { type Fate, MemoryDisk, sector } from './memory-disk.ts';
 
 const folder = '/wal';
