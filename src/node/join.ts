@@ -3,10 +3,12 @@
  * its addresses (`etcdctl member add`), and any member tells it who it is. Log and state then come from the leader.
  */
 import type { Log } from '../log.ts';
+import { isVoter } from '../raft/configuration.ts';
 import { NodeError, type NodeOptions } from './flags.ts';
 import { askToJoin, type JoinAnswer, type JoinRequest, RefusedError } from './hello.ts';
 import type { MemberIdentity } from './identity.ts';
 import type { KeyValues } from './kv.ts';
+import type { MemberDriver } from './membership.ts';
 
 const answerWithinMs = 3000;
 const askEveryMs = 250;
@@ -73,15 +75,18 @@ async function firstToKnow(urls: readonly string[], request: JoinRequest): Promi
   }
 }
 
-/** The other side. What it says is as new as every change of the membership that was acknowledged before. */
+/**
+ * The other side. What it says is as new as every change of the membership that was acknowledged before. A voter may have
+ * acknowledged what it has lost, even if nobody heard its name yet.
+ */
 export async function answerJoin(
   { name, peerUrls }: JoinRequest,
   identity: Omit<MemberIdentity, 'memberId'>,
   keyValues: Pick<KeyValues, 'book'>,
-  linearize: () => Promise<void>,
+  driver: Pick<MemberDriver, 'linearize' | 'configuration'>,
 ): Promise<JoinAnswer> {
   try {
-    await linearize();
+    await driver.linearize();
   } catch (error) {
     return { ok: false, reason: `not known right now: ${(error as Error).message}` };
   }
@@ -90,7 +95,7 @@ export async function answerJoin(
   const memberId = keyValues.book.withUrls(peerUrls);
   if (memberId === undefined)
     return { ok: false, why: 'unknown', reason: `${where} (${name}) is not a member of cluster ${clusterId}` };
-  if (keyValues.book.hasStarted(memberId))
+  if (keyValues.book.hasStarted(memberId) || isVoter(driver.configuration(), memberId))
     return {
       ok: false,
       why: 'started',

@@ -42,6 +42,7 @@ export class RunningMember {
   #publishTimer: NodeJS.Timeout | undefined;
   /** A linearizable read has gone through since the member started. */
   #caughtUp = false;
+  #catchingUp = false;
   #stopping = false;
   #removed = false;
 
@@ -115,7 +116,7 @@ export class RunningMember {
         knows: (id) => keyValues.book.hasStarted(id),
         wasRemoved: (id) => keyValues.book.wasRemoved(id),
         onRemoved: (by) => this.#onRemoved(by),
-        onJoin: (request) => answerJoin(request, opened.identity, keyValues, () => this.#driver.reads.linearize()),
+        onJoin: (request) => answerJoin(request, opened.identity, keyValues, this.#memberDriver()),
       },
       log,
     );
@@ -196,10 +197,19 @@ export class RunningMember {
 
   /** Without a leader it fails, and is tried again when there is one. */
   #catchUp(): void {
-    this.#driver.reads.linearize().then(
-      () => this.#markCaughtUp(),
-      () => {},
-    );
+    if (this.#caughtUp || this.#catchingUp || this.#stopping || this.#driver.leader === null) return;
+    this.#catchingUp = true;
+    this.#driver.reads
+      .linearize()
+      .then(
+        () => this.#markCaughtUp(),
+        // It may take longer than a read is given: a snapshot that is installed, a long log that is applied.
+        () => {},
+      )
+      .finally(() => {
+        this.#catchingUp = false;
+        this.#catchUp();
+      });
   }
 
   #markCaughtUp(): void {
@@ -213,7 +223,7 @@ export class RunningMember {
     clearInterval(this.#nudge);
     this.#nudge = undefined;
     void this.#publish();
-    if (!this.#caughtUp) this.#catchUp();
+    this.#catchUp();
   }
 
   /** Makes name and client URLs known, unless they are. */

@@ -195,7 +195,7 @@ export class Membership {
     this.promote(ready.member)
       .then(
         () => log.info('promoted a member that has caught up', { member: ready.member }),
-        (error: unknown) => log.info('could not promote a member yet', { member: ready.member, error }),
+        (error: unknown) => log.debug('could not promote a member yet', { member: ready.member, error }),
       )
       .finally(() => {
         this.#promoting = false;

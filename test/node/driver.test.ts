@@ -85,6 +85,12 @@ async function leading() {
   return { driver, world };
 }
 
+test('GR-05 a new member does nothing by itself before its time is up', async () => {
+  const { driver, world } = newDriver();
+  await turns(() => false, 50);
+  expect([world.sent, world.leader, driver.status().role, driver.term]).toEqual([[], null, 'follower', 0]);
+});
+
 describe('a leader with leases', () => {
   test('RS-10 reads without a round while a quorum’s answer is fresh, and not once it has lost time', async () => {
     const { driver, world } = await leading();

@@ -206,6 +206,21 @@ describe('going', () => {
     expect(after.raftTerm).toBe(raftTerm);
   });
 
+  test('two become one, and it is the leader that goes', async () => {
+    const running = await started(2);
+    const leader = await running.leader();
+    const [rest] = (await running.followers()) as [TestMember];
+    await put(leader, 'before');
+    await leader.client.memberRemove(await idOf(leader));
+    expect(await leader.ended()).toBe(1);
+    await put(rest, 'after');
+    expect([await get(rest, 'before'), await members(rest)]).toEqual(['value of before', [rest.name]]);
+    await rest.stop('SIGKILL');
+    rest.start();
+    await rest.ready();
+    expect(await get(rest, 'after')).toBe('value of after');
+  });
+
   test('a leader removes itself, answers, hands over, and stops', async () => {
     const running = await started(3);
     const leader = await running.leader();

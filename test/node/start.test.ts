@@ -133,6 +133,12 @@ describe('a new cluster from an archive', () => {
     await target.members[0]!.client.put({ key: bytes('new'), value: bytes('1') });
     expect((await target.members[1]!.client.range({ key: bytes('new') })).kvs[0]!.modRevision).toBe(102);
 
+    // Who joins it later begins with nothing, and gets the archive's state from the leader.
+    const joined = await target.grow(target.members[0]!);
+    expect((await joined.client.range({ key: bytes('key-'), rangeEnd: bytes('key.'), serializable: true })).count).toBe(
+      40,
+    );
+
     // Once there is data the archive is not looked at any more.
     await rm(archive);
     await target.members[2]!.stop();
