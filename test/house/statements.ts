@@ -323,10 +323,3 @@ export const places: Partial<Record<StatementId, readonly string[]>> = {
   'RS-26': ['raft/serving.ts', 'raft/progress.ts', 'node/link.ts'],
   'RS-27': ['node/driver.ts', 'mvcc/snapshot.ts'],
 };
-
-/** Statements whose tests are being written. Empty in a version that is done. */
-export const awaited = `
-  GR-01 GR-02 GR-03 GR-05 GR-07 GR-20 RS-08
-`
-  .trim()
-  .split(/\s+/) as readonly string[] as readonly StatementId[];
