@@ -75,7 +75,8 @@ export const statements = {
   'ES-13': 'Cleared means: none held, none in use, the next making can begin.',
   'ES-14': 'The state and its metadata describe one and the same index.',
   'ES-15': "State is streamed, not copied whole; a producer's error reaches the reader; then the view is closed.",
-  'ES-16': 'What is received goes into a temporary file in the same folder; an error removes it and is returned.',
+  'ES-16':
+    'What is received goes into a temporary file in the same folder; an error is returned, and leaves no snapshot.',
   'ES-17': 'The final name is made of term and index, so that snapshots order by them.',
   'ES-18': 'One that is there already stays untouched: the new one is dropped, and said to exist.',
   'ES-19': 'Else it is renamed; when that fails the temporary file goes, and the error is returned.',
@@ -131,7 +132,7 @@ export const statements = {
   'GR-18': 'Commit advances by counting entries of the own term only.',
   'GR-19': 'Each waiter is told its outcome once; entries that nobody waits for block nothing.',
   'GR-20': 'A command has a time; past it the outcome is unknown, and the caller is told exactly that.',
-  'GR-21': 'Adding who is known, removing oneself from a list of peers: no change; removing the unknown is an error.',
+  'GR-21': 'Adding who is known changes nothing, removing who is unknown is an error, and each is told so.',
   'GR-22': 'A snapshot can be attempted as often as every second.',
   'GR-23': 'One snapshot at a time, none before anything is committed, and a failed one leaves no file.',
   'GR-24': 'The members recorded include oneself; a state that is empty is a snapshot as well.',
