@@ -197,15 +197,23 @@ export function encodeMessage(message: WireMessage): Buffer {
 const proposalBody = (proposal: Proposal): Uint8Array =>
   proposal.kind === 'normal'
     ? proposal.data
-    : Buffer.from(JSON.stringify({ change: proposal.change, context: proposal.context }));
+    : Buffer.from(JSON.stringify({ change: proposal.change, context: proposal.context, basedOn: proposal.basedOn }));
 
 function proposalFrom(id: number, kind: Proposal['kind'], body: Uint8Array): Proposal {
   if (kind === 'normal') return { kind, id, data: body };
   const parsed: unknown = JSON.parse(Buffer.from(body).toString());
-  const { change, context } = (parsed ?? {}) as Record<string, unknown>;
+  const { change, context, basedOn } = (parsed ?? {}) as Record<string, unknown>;
   const checked = changeFrom(change);
-  if (checked === null || typeof context !== 'string') throw new RangeError('a configuration change without sense');
-  return { kind, id, change: checked, context };
+  const placed = basedOn === undefined || (Number.isSafeInteger(basedOn) && (basedOn as number) >= 0);
+  if (checked === null || typeof context !== 'string' || !placed)
+    throw new RangeError('a configuration change without sense');
+  return {
+    kind,
+    id,
+    change: checked,
+    context,
+    ...(basedOn === undefined ? {} : { basedOn: asIndex(basedOn as number) }),
+  };
 }
 
 class Reader {

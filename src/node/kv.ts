@@ -13,12 +13,13 @@ import { restoreStore } from '../mvcc/restore.ts';
 import { MvccStore } from '../mvcc/store.ts';
 import type { DeleteResult, PutResult, Snapshot, StateHash, TxnResult } from '../mvcc/types.ts';
 import { decodeConfiguration } from '../raft/membership.ts';
-import type { ConfigurationChange, MemberId, EntryKind as RaftEntryKind } from '../raft/types.ts';
+import type { MemberId, EntryKind as RaftEntryKind } from '../raft/types.ts';
 import { Book, decodeContext, encodeContext, type MembershipAction } from './book.ts';
 import type { ClusterMember } from './identity.ts';
 import { decodeEntry, type EntryKind, encodeEntry } from './kv-entries.ts';
 import { KvError, refusal } from './kv-errors.ts';
 import { deleteOperation, putOperation, txnOperation } from './kv-messages.ts';
+import type { Change } from './proposals.ts';
 
 export { createBackend } from './kv-backend.ts';
 export { KvError } from './kv-errors.ts';
@@ -32,7 +33,7 @@ export interface Proposer {
    */
   propose(data: Uint8Array, lost: (error: EtcdError) => void): void;
   /** The same for a change of the configuration. */
-  change(change: ConfigurationChange, context: string, lost: (error: EtcdError) => void): void;
+  change(change: Change, lost: (error: EtcdError) => void): void;
 }
 
 /** What a proposal comes to, by its kind. */
@@ -158,9 +159,9 @@ export class KeyValues {
   }
 
   /** Proposes a change of the configuration and what it means for the book. Resolves and rejects as `propose` does. */
-  change(driver: Pick<Proposer, 'change'>, change: ConfigurationChange, action: MembershipAction): Promise<void> {
+  change(driver: Pick<Proposer, 'change'>, change: Omit<Change, 'context'>, action: MembershipAction): Promise<void> {
     return this.#wait(undefined, (sequence, lost) =>
-      driver.change(change, encodeContext({ process: this.#process, sequence, action }), lost),
+      driver.change({ ...change, context: encodeContext({ process: this.#process, sequence, action }) }, lost),
     );
   }
 

@@ -345,7 +345,7 @@ export class RunningMember {
       configuration: () => driver.configuration,
       status: () => driver.status(),
       propose: (data, lost) => driver.proposals.propose(data, lost),
-      change: (change, context, lost) => driver.proposals.propose({ change, context }, lost),
+      change: (change, lost) => driver.proposals.propose(change, lost),
       linearize: () => driver.reads.linearize(),
       transferLeadership: (to) => driver.transfers.handOver(to),
       connected: () => this.#transport.connected(),

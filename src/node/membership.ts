@@ -9,7 +9,14 @@ import { decimalId } from '../etcd/ids.ts';
 import type { SnapshotMember } from '../etcd/maintenance-stream.ts';
 import type { Log } from '../log.ts';
 import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
-import type { Configuration, ConfigurationChange, MemberId, RaftStatus, TransferFailure } from '../raft/types.ts';
+import type {
+  Configuration,
+  ConfigurationChange,
+  Index,
+  MemberId,
+  RaftStatus,
+  TransferFailure,
+} from '../raft/types.ts';
 import type { MembershipAction } from './book.ts';
 import { memberUrls } from './flags.ts';
 import { compareIds, memberIdOf } from './identity.ts';
@@ -104,7 +111,7 @@ export class Membership {
    */
   async add(addresses: readonly string[], isLearner: boolean): Promise<MemberId> {
     const peerUrls = valid(addresses);
-    return this.#change(() => {
+    return this.#change((basedOn) => {
       const { book } = this.#options.keyValues;
       if (book.sharesUrls(peerUrls)) throw etcdError('ETCD_PEER_URL_EXISTS');
       const { learners } = this.#options.driver.configuration();
@@ -112,7 +119,7 @@ export class Membership {
       if (isLearner && staying.length >= this.#options.maxLearners) throw etcdError('ETCD_TOO_MANY_LEARNERS');
       if (!isLearner) this.#expectStarted(this.#votingMembers, 1);
       if (!this.#voters.every((id) => this.#isConnected(id))) throw etcdError('ETCD_UNHEALTHY');
-      const id = memberIdOf(peerUrls, this.#options.token, this.#options.driver.status().configurationIndex);
+      const id = memberIdOf(peerUrls, this.#options.token, basedOn);
       return {
         change: { type: 'single', member: id, suffrage: 'learner' },
         action: { type: 'add', id, peerUrls, toVote: !isLearner },
@@ -243,14 +250,16 @@ export class Membership {
   }
 
   /** Looks, proposes, and looks again when somebody else was faster. */
-  async #change(prepare: () => Change): Promise<MemberId> {
+  async #change(prepare: (basedOn: Index) => Change): Promise<MemberId> {
     const { driver, keyValues, log, timeoutMs, retryMs } = this.#options;
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       await driver.linearize();
-      const { change, action } = prepare();
+      // What was checked holds when it is done: the leader takes the change for this configuration or not at all.
+      const basedOn = driver.status().configurationIndex;
+      const { change, action } = prepare(basedOn);
       try {
-        await keyValues.change(driver, change, action);
+        await keyValues.change(driver, { change, basedOn }, action);
         log.info('membership changed', { ...action });
         return action.id;
       } catch (error) {

@@ -15,7 +15,13 @@ const maxProposals = 50_000;
 const maxBytes = 128 << 20;
 
 /** An entry's data, or a change of the configuration. */
-export type Payload = Uint8Array | { readonly change: ConfigurationChange; readonly context: string };
+export type Payload = Uint8Array | Change;
+
+export interface Change {
+  readonly change: ConfigurationChange;
+  readonly context: string;
+  readonly basedOn: Index;
+}
 
 interface Waiting {
   readonly payload: Payload;

@@ -142,9 +142,11 @@ export class Raft {
       case 'propose':
         serving.propose(core, { kind: 'normal', id: event.id, data: event.data });
         return;
-      case 'change':
-        serving.propose(core, { kind: 'change', id: event.id, change: event.change, context: event.context });
+      case 'change': {
+        const { type: kind, ...proposal } = event;
+        serving.propose(core, { kind, ...proposal });
         return;
+      }
       case 'transferLeadership':
         transfer.transferLeadership(core, event.to);
         return;

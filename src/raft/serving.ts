@@ -7,7 +7,6 @@ import { broadcastHeartbeat } from './replication.ts';
 import {
   asIndex,
   type Configuration,
-  type ConfigurationChange,
   type DropReason,
   type Index,
   type MemberId,
@@ -15,6 +14,7 @@ import {
   type Proposal,
 } from './types.ts';
 
+type ChangeProposal = Extract<Proposal, { kind: 'change' }>;
 type Propose = Extract<Message, { type: 'propose' }>;
 type ProposeResponse = Extract<Message, { type: 'proposeResponse' }>;
 type ReadIndexResponse = Extract<Message, { type: 'readIndexResponse' }>;
@@ -34,7 +34,7 @@ function refusal(core: Core, proposal: Proposal): DropReason | null {
     case 'normal':
       return hasRoom(core, proposal.data) ? null : 'tooManyUncommitted';
     case 'change':
-      return changeRefusal(core, proposal.change);
+      return changeRefusal(core, proposal);
   }
 }
 
@@ -42,10 +42,11 @@ function refusal(core: Core, proposal: Proposal): DropReason | null {
  * One change at a time (§4.1), and none before this leader has committed in its own term: two leaders that each take a single
  * change from an older one could otherwise have quorums apart (Ongaro, raft-dev 2015).
  */
-function changeRefusal(core: Core, change: ConfigurationChange): DropReason | null {
+function changeRefusal(core: Core, { change, basedOn }: ChangeProposal): DropReason | null {
   const { committed, latest } = core.configurations;
   if (!core.committedInTerm) return 'termNotCommitted';
   if (committed !== latest) return 'changePending';
+  if (basedOn !== undefined && basedOn !== latest.index) return 'changeInvalid';
   let after: Configuration;
   try {
     after = changed(latest.configuration, change);

@@ -204,7 +204,10 @@ interface Envelope {
   readonly term: Term;
 }
 
-/** `context` travels in the entry and means nothing to the core. */
+/**
+ * `context` travels in the entry and means nothing to the core. `basedOn`: the change was thought out for the configuration at
+ * this position, and is invalid when the leader's newest is another one (hashicorp/raft's prevIndex).
+ */
 export type Proposal =
   | { readonly kind: 'normal'; readonly id: number; readonly data: Uint8Array }
   | {
@@ -212,6 +215,7 @@ export type Proposal =
       readonly id: number;
       readonly change: ConfigurationChange;
       readonly context: string;
+      readonly basedOn?: Index;
     };
 
 export type Message =
@@ -271,7 +275,7 @@ export type SnapshotMessage = Envelope & { readonly type: 'snapshot'; readonly m
  *
  * Of configuration changes only: `termNotCommitted`: the leader has not committed an entry of its own term yet, retry soon.
  * `changePending`: the last change is not committed yet. `changeInvalid`: it changes nothing, leaves no voter, or does not fit
- * the configuration as it is (joint or not). `learnerBehind`: the learner to become a voter has not caught up.
+ * the configuration as it is (joint or not, or not the one that it was based on). `learnerBehind`: the learner to become a voter has not caught up.
  */
 export type DropReason =
   | 'noLeader'
@@ -300,6 +304,7 @@ export type RaftEvent =
       readonly id: number;
       readonly change: ConfigurationChange;
       readonly context: string;
+      readonly basedOn?: Index;
     }
   | { readonly type: 'readIndex'; readonly id: number }
   /** Hand leadership to this voter (§3.10). Answered by `transferEnded`. */

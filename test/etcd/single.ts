@@ -43,7 +43,7 @@ export async function startSingle(options?: KeyValuesOptions): Promise<Single> {
       if (queued.push(data) === 1) setImmediate(drain);
     },
     linearize: () => (single.refuse ? Promise.reject(single.refuse) : Promise.resolve()),
-    change: (_change, _context, lost) => lost(etcdError('ETCD_CHANGE_PENDING')),
+    change: (_, lost) => lost(etcdError('ETCD_CHANGE_PENDING')),
     transferLeadership: () => Promise.resolve('notVoter'),
     connected: () => [],
     configuration: () => configurationOf([id]),

@@ -141,7 +141,10 @@ const change: fc.Arbitrary<ConfigurationChange> = fc.oneof(
 );
 const proposal: fc.Arbitrary<Proposal> = fc.oneof(
   fc.record({ kind: fc.constant('normal' as const), id: u53, data }),
-  fc.record({ kind: fc.constant('change' as const), id: u53, change, context: fc.string() }),
+  fc.record(
+    { kind: fc.constant('change' as const), id: u53, change, context: fc.string(), basedOn: u53.map(asIndex) },
+    { requiredKeys: ['kind', 'id', 'change', 'context'] },
+  ),
 );
 
 const append = fc
@@ -262,6 +265,8 @@ describe('messages', () => {
       '{}',
       '{"change":null,"context":""}',
       '{"change":{"type":"leaveJoint"}}',
+      '{"change":{"type":"leaveJoint"},"context":"","basedOn":-1}',
+      '{"change":{"type":"leaveJoint"},"context":"","basedOn":null}',
     ])
       expect([body, decodes(asChange(body))]).toEqual([body, false]);
     fc.assert(

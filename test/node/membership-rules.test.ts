@@ -54,8 +54,12 @@ function newService(members: readonly MemberId[] = [self], started: readonly Mem
       progress: world.progress,
     }),
     propose: (data) => keyValues.apply(keyValues.appliedIndex + 1, 1, data),
-    change: (change, context, lost) => {
+    change: ({ change, context, basedOn }, lost) => {
       world.changes.push(change);
+      if (basedOn !== world.index) {
+        lost(overtaken());
+        return;
+      }
       const refusal = world.refusals.shift();
       refusal?.meanwhile?.();
       if (refusal) lost(refusal.error);

@@ -1,5 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { asIndex, asTerm } from '../../src/raft/types.ts';
+import { configurationOf, initialState } from '../../src/raft/configuration.ts';
+import { Raft } from '../../src/raft/raft.ts';
+import { asIndex, asTerm, type MemberId, type RaftCommand } from '../../src/raft/types.ts';
 import {
   a,
   accepted,
@@ -213,5 +215,31 @@ describe('leading', () => {
       roles.push(raft.role);
     }
     expect(roles).toEqual(['follower', 'preCandidate', 'candidate', 'leader', 'follower']);
+  });
+
+  test('a change that was thought out for another configuration is refused, whatever it would do', () => {
+    const raft = new Raft({ id: a, random: () => 0 }, initialState(configurationOf([a])));
+    /** Takes until there is nothing left to write; what was said of proposals on the way. */
+    const settle = (): RaftCommand[] => {
+      const said: RaftCommand[] = [];
+      for (let commands = raft.take(); commands.length > 0; ) {
+        said.push(...commands.filter(({ type }) => type.startsWith('proposals')));
+        ({ commands } = persist(raft, commands));
+      }
+      return said;
+    };
+    settle();
+    const add = (id: number, who: MemberId, basedOn?: number): void => {
+      const change = { type: 'single', member: who, suffrage: 'learner' } as const;
+      const based = basedOn === undefined ? {} : { basedOn: asIndex(basedOn) };
+      raft.step({ type: 'change', id, change, context: '', ...based });
+    };
+    add(1, b, 0);
+    expect(settle()).toMatchObject([{ type: 'proposalsAccepted', ids: [1], firstIndex: 2 }]);
+    add(2, c, 0);
+    expect(settle()).toMatchObject([{ type: 'proposalsDropped', ids: [2], reason: 'changeInvalid' }]);
+    add(3, c, 2);
+    expect(settle()).toMatchObject([{ type: 'proposalsAccepted', ids: [3], firstIndex: 3 }]);
+    expect(raft.status().configuration.learners).toEqual([b, c]);
   });
 });
