@@ -1,7 +1,8 @@
 /** The layout of a member's data folder, and the lock that keeps two processes out of one. */
 import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { syncFolder } from './disk.ts';
 import { StorageError } from './errors.ts';
 
 export interface DataPaths {
@@ -39,7 +40,11 @@ export interface DataLock {
  */
 export async function lockDataDir(paths: DataPaths): Promise<DataLock> {
   try {
-    await mkdir(paths.root, { recursive: true, mode: 0o700 });
+    const root = resolve(paths.root);
+    const made = await mkdir(root, { recursive: true, mode: 0o700 });
+    // Whatever was made here, or renamed by a process that died before it was durable.
+    await syncFolder(root);
+    for (let at = root; made !== undefined && at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at));
   } catch (error) {
     throw new StorageError(
       'DATA_DIR_UNUSABLE',
