@@ -216,7 +216,7 @@ export class Raft {
 
   #receive(message: Exclude<Message, SnapshotMessage>): void {
     const core = this.#core;
-    const reason = nonsense(core.id, message);
+    const reason = nonsense(core.id, core.term, message);
     if (reason !== null) {
       core.emit({ type: 'ignored', from: message.from, reason });
       return;
@@ -350,7 +350,7 @@ export class Raft {
 
   #snapshotOffered(message: SnapshotMessage): void {
     const core = this.#core;
-    const reason = nonsense(core.id, message);
+    const reason = nonsense(core.id, core.term, message);
     if (reason !== null) {
       core.emit({ type: 'ignored', from: message.from, reason });
       core.emit({ type: 'refuseSnapshot', message, reason });

@@ -3,19 +3,22 @@
  * Bounds of frames and types of fields are the transport's; here it is sense.
  */
 import { configurationFrom, decodeConfiguration } from './membership.ts';
-import type { Entry, MemberId, Message } from './types.ts';
+import type { Entry, MemberId, Message, Term } from './types.ts';
 
 /** Keeps `term + 1` and `index + 1` exact numbers for ever, whatever somebody claims. */
 const highest = 2 ** 52;
+
+/** More elections than can have been missed: adopting a term that far ahead would use terms up. */
+const furthestLeap = 2 ** 32;
 
 const isPosition = (value: number): boolean => Number.isSafeInteger(value) && value >= 0 && value <= highest;
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 
 /** The reason to ignore the message, or null when there is none. Constant for its kind, so that it can be logged once. */
-export function nonsense(self: MemberId, message: Message): string | null {
+export function nonsense(self: MemberId, term: Term, message: Message): string | null {
   if (message.to !== self) return 'addressed to another member';
   if (message.from === self) return 'claims to come from this member';
-  if (!isPosition(message.term)) return 'impossible term';
+  if (!isPosition(message.term) || message.term - term > furthestLeap) return 'impossible term';
   switch (message.type) {
     case 'vote':
       if (message.term === 0) return 'vote asked for term 0';

@@ -17,6 +17,8 @@ describe('a peer that sends nonsense', () => {
     ['to somebody else', { ...append(1, 0, 0), to: c }, 'addressed to another member'],
     ['from ourselves', { ...append(1, 0, 0), from: a }, 'claims to come from this member'],
     ['a term that is no number', append(Number.NaN, 0, 0), 'impossible term'],
+    ['a term that no election can have led to', append(2 ** 33, 0, 0), 'impossible term'],
+    ['a vote that would use terms up', vote(2 ** 52, 0, 0), 'impossible term'],
     ['a term without successor', append(Number.MAX_SAFE_INTEGER, 0, 0), 'impossible term'],
     ['a negative position', append(1, -1, 0), 'impossible position'],
     ['a position without successor', append(1, 2 ** 52 + 1, 1), 'impossible position'],
