@@ -1,5 +1,5 @@
 /** Elections: timeouts, pre-votes, votes and who may be refused one (thesis §3.4, §4.2.3, §9.6; GR-09..15). */
-import { isVoter, voteResult } from './configuration.ts';
+import { voteResult } from './configuration.ts';
 import type { Core } from './core.ts';
 import { asTerm, type MemberId, type Message } from './types.ts';
 
@@ -93,7 +93,7 @@ export function answerVote(core: Core, message: Vote): void {
 
 export function countAnswer(core: Core, message: VoteResponse): void {
   const asked = message.preVote ? 'preCandidate' : 'candidate';
-  if (core.role !== asked || !isVoter(core.configuration, message.from)) return;
+  if (core.role !== asked) return;
   // A granted pre-vote carries the term that was asked for; everything else the voter's own.
   const expected = message.preVote && message.granted ? core.term + 1 : core.term;
   if (message.term !== expected) return;

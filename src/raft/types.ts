@@ -190,7 +190,8 @@ export interface RaftConfig {
   readonly checkQuorum?: boolean;
   /**
    * Answer reads without a round while a quorum's last answers are fresh enough (§6.4.1). Saves a round trip and trusts that
-   * no member's clock runs faster than another's by more than a tick in T. Needs `checkQuorum`. Default false.
+   * no member's clock runs faster than another's by more than a tick in T, and that all members have this set: whoever answers
+   * a leader gives no vote for T ticks, restarted or not. Needs `checkQuorum`. Default false.
    */
   readonly leaseReads?: boolean;
 }
@@ -275,7 +276,8 @@ export type SnapshotMessage = Envelope & { readonly type: 'snapshot'; readonly m
  *
  * Of configuration changes only: `termNotCommitted`: the leader has not committed an entry of its own term yet, retry soon.
  * `changePending`: the last change is not committed yet. `changeInvalid`: it changes nothing, leaves no voter, or does not fit
- * the configuration as it is (joint or not, or not the one that it was based on). `learnerBehind`: the learner to become a voter has not caught up.
+ * the configuration as it is (joint or not, or not the one that it was based on). `learnerBehind`: the learner to become a
+ * voter has not caught up.
  */
 export type DropReason =
   | 'noLeader'
