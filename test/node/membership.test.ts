@@ -138,6 +138,34 @@ describe('who may not come', () => {
     expect(await members(first)).toEqual(['m0', 'm1', 'm2']);
   });
 
+  test('GR-21 changes asked for at the same time through different members: what was allowed once happens once', async () => {
+    const running = await started(3);
+    const outcomes = async (calls: readonly Promise<unknown>[]): Promise<string[]> => {
+      const settled = await Promise.allSettled(calls);
+      return settled.map((one) => (one.status === 'fulfilled' ? 'done' : (one.reason as Error).message)).sort();
+    };
+    const everywhere = <T>(call: (member: TestMember, at: number) => Promise<T>): Promise<T>[] =>
+      running.members.map(call);
+    const exists = 'etcdserver: Peer URLs already exists';
+    expect(await outcomes(everywhere(({ client }) => client.memberAdd(['http://127.0.0.1:1'])))).toEqual([
+      'done',
+      exists,
+      exists,
+    ]);
+    const many = 'etcdserver: too many learner members in cluster';
+    const learners = everywhere(({ client }, at) => client.memberAdd([`http://127.0.0.1:${at + 2}`], true));
+    expect(await outcomes(learners)).toEqual(['done', many, many]);
+    const { members: list } = await running.members[0]!.client.memberList();
+    expect(list).toHaveLength(5);
+    const gone = list.find(({ peerURLs }) => peerURLs.includes('http://127.0.0.1:1'))!;
+    const unknown = 'etcdserver: member not found';
+    expect(await outcomes(everywhere(({ client }) => client.memberRemove(gone.ID)))).toEqual([
+      'done',
+      unknown,
+      unknown,
+    ]);
+  });
+
   test('a change that would leave too few who run is refused', async () => {
     const running = await started(3);
     const leader = await running.leader();
