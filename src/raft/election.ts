@@ -65,7 +65,8 @@ function countVotes(core: Core): void {
 
 /**
  * §4.2.3: who has heard of a leader within the minimum election timeout refuses to help replace it, and does not even adopt
- * the term. A leader counts its quorum in the same rhythm.
+ * the term. A leader counts its quorum in the same rhythm. Who has vouched for a lease refuses whether it still knows that leader
+ * or not.
  */
 export function isInTouchWithLeader(core: Core): boolean {
   if (core.silence > 0) return true;
