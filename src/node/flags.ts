@@ -1,5 +1,7 @@
 /** A member's flags: etcd's names, defaults and rules, and a few of ours. Every flag also from `RAFTSMAN_<FLAG>`. */
 
+import { defaultQuotaBytes } from './quota.ts';
+
 /** Said in one line; the process ends with `exitCode`. */
 export class NodeError extends Error {
   override readonly name = 'NodeError';
@@ -40,6 +42,8 @@ export interface NodeOptions {
   readonly heartbeatMs: number;
   readonly electionMs: number;
   readonly maxLearners: number;
+  /** Of the state, history included; negative: no quota. */
+  readonly quotaBackendBytes: number;
   /** Answer reads without a round while a quorum's last answers are fresh enough: trusts the members' clocks. */
   readonly leaseReads: boolean;
   readonly restoreArchive: string | undefined;
@@ -108,6 +112,11 @@ const flags = {
   'heartbeat-interval': { value: 'MS', default: '100', help: 'milliseconds between a leader’s heartbeats' },
   'election-timeout': { value: 'MS', default: '1000', help: 'milliseconds without a leader before an election' },
   'max-learners': { value: 'N', default: '1', help: 'learners that may be added at once' },
+  'quota-backend-bytes': {
+    value: 'BYTES',
+    default: '0',
+    help: 'size of the state beyond which puts are refused until space is made; 0: 2 GiB, negative: no quota',
+  },
   'lease-reads': {
     value: 'true|false',
     default: 'false',
@@ -209,6 +218,7 @@ function toOptions(read: (name: FlagName) => string | undefined): NodeOptions {
     heartbeatMs,
     electionMs,
     maxLearners: whole('max-learners', text('max-learners'), 0, 1000),
+    quotaBackendBytes: quota('quota-backend-bytes', text('quota-backend-bytes')),
     leaseReads: oneOf('lease-reads', text('lease-reads'), ['true', 'false']) === 'true',
     restoreArchive: restoreArchive === '' ? undefined : restoreArchive,
     logLevel: oneOf('log-level', text('log-level'), ['debug', 'info', 'warn', 'error']),
@@ -278,6 +288,12 @@ function whole(flag: string, text: string, least: number, most: number): number 
     );
   }
   return value;
+}
+
+function quota(flag: string, text: string): number {
+  const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw wrong(flag, `${JSON.stringify(text)} is not a whole number of bytes`);
+  return value === 0 ? defaultQuotaBytes : value;
 }
 
 function duration(flag: string, text: string): number {

@@ -7,6 +7,8 @@ import { etcdApiVersion } from './kv-backend.ts';
 import type { NodeMetrics } from './metrics.ts';
 
 export interface HealthSource {
+  /** Names of the alarms that stand. */
+  alarms(): readonly string[];
   hasLeader(): boolean;
   /** Rejects when a quorum does not answer. */
   linearize(): Promise<void>;
@@ -32,8 +34,8 @@ export async function serveHttp(
   const servers: { close(): Promise<unknown> }[] = [];
   for (const url of listenUrls) {
     const app = Fastify({ logger: false, forceCloseConnections: true });
-    app.get<{ Querystring: { serializable?: string } }>('/health', async (request, reply) => {
-      const reason = await ill(source, request.query.serializable === 'true');
+    app.get<{ Querystring: HealthQuery }>('/health', async ({ query }, reply) => {
+      const reason = await ill(source, query);
       return reply.code(reason === '' ? 200 : 503).send({ health: reason === '' ? 'true' : 'false', reason });
     });
     app.get('/readyz', (_, reply) => plain(reply, 'readyz', source.notReady()));
@@ -84,10 +86,18 @@ function statusOf(code: string | undefined): number {
   }
 }
 
-/** As etcd: a leader, and unless told otherwise a linearizable read. */
-async function ill(source: HealthSource, serializable: boolean): Promise<string> {
+interface HealthQuery {
+  readonly serializable?: string;
+  /** Alarms to look over. */
+  readonly exclude?: string | readonly string[];
+}
+
+/** As etcd: no alarm, a leader, and unless told otherwise a linearizable read. */
+async function ill(source: HealthSource, { serializable, exclude = [] }: HealthQuery): Promise<string> {
+  const alarm = source.alarms().find((name) => ![exclude].flat().includes(name));
+  if (alarm !== undefined) return `ALARM ${alarm}`;
   if (!source.hasLeader()) return 'RAFT NO LEADER';
-  if (serializable) return '';
+  if (serializable === 'true') return '';
   try {
     await source.linearize();
     return '';

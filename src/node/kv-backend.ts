@@ -1,7 +1,7 @@
 /** The etcd services of one member: reads from its state, changes through its log. */
 import { status } from '@grpc/grpc-js';
 import { EtcdError, etcdError } from '../etcd/errors.ts';
-import type { ResponseHeader } from '../etcd/gen/rpc.ts';
+import { type AlarmMember, AlarmRequest_AlarmAction, AlarmType, type ResponseHeader } from '../etcd/gen/rpc.ts';
 import { decimalId, hexId } from '../etcd/ids.ts';
 import type { EtcdBackend } from '../etcd/server.ts';
 import type { Snapshot } from '../mvcc/types.ts';
@@ -20,6 +20,7 @@ import {
   txnResponse,
 } from './kv-messages.ts';
 import type { MemberDriver, Membership } from './membership.ts';
+import { putCost, type Quota, txnCost } from './quota.ts';
 
 /**
  * `Maintenance.Status.version`, which etcdctl prints and clients compare: the version of the etcd API that is spoken, not
@@ -38,7 +39,14 @@ function reading<T>(read: () => T): T {
 
 const memberId = (decimal: string): MemberId => asMemberId(hexId(decimal));
 
-export function createBackend(keyValues: KeyValues, driver: MemberDriver, membership: Membership): EtcdBackend {
+const noSpace = (member: MemberId): AlarmMember => ({ memberID: decimalId(member), alarm: AlarmType.NOSPACE });
+
+export function createBackend(
+  keyValues: KeyValues,
+  driver: MemberDriver,
+  membership: Membership,
+  quota: Quota,
+): EtcdBackend {
   const clusterId = decimalId(driver.clusterId);
   const self = decimalId(driver.memberId);
   const header = (revision: number): ResponseHeader => ({
@@ -53,6 +61,7 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver, member
   };
   // The header of what concerns members names no revision: it does not touch the keys.
   const members = () => ({ header: header(0), members: membership.list() });
+  const alarms = (): AlarmMember[] => keyValues.alarms.members.map(noSpace);
 
   return {
     async range(request) {
@@ -66,9 +75,9 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver, member
 
     put({ message, bytes }) {
       expectVoter();
-      return keyValues
-        .propose(driver, 'put', message, bytes)
-        .then((result) => putResponse(header(result.revision), result));
+      const propose = () =>
+        keyValues.propose(driver, 'put', message, bytes).then((result) => putResponse(header(result.revision), result));
+      return quota.admit(putCost(message))?.then(propose) ?? propose();
     },
 
     async deleteRange({ message, bytes }) {
@@ -80,6 +89,7 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver, member
     async txn({ message, bytes }) {
       expectVoter();
       if (!isReadOnly(message)) {
+        await quota.admit(txnCost(message));
         const result = await keyValues.propose(driver, 'txn', message, bytes);
         return txnResponse(header(result.revision), result);
       }
@@ -132,13 +142,27 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver, member
       return { header: header(keyValues.revision) };
     },
 
-    async alarm({ action }) {
+    async alarm({ action, memberID, alarm }) {
       expectVoter();
-      // Raising one would promise what nothing here keeps; listing and disarming find none.
-      if (action === 1) {
-        throw new EtcdError('ETCD_UNIMPLEMENTED', status.UNIMPLEMENTED, 'raftsman: alarms cannot be raised');
+      const answer = (found: AlarmMember[]) => ({ header: header(keyValues.revision), alarms: found });
+      switch (action) {
+        case AlarmRequest_AlarmAction.GET:
+          await driver.linearize();
+          return answer(alarm === AlarmType.CORRUPT ? [] : alarms());
+        case AlarmRequest_AlarmAction.ACTIVATE:
+          if (alarm === AlarmType.NONE) return answer([]);
+          if (alarm === AlarmType.CORRUPT) {
+            const why = 'raftsman: the only alarm that can be raised is NOSPACE';
+            throw new EtcdError('ETCD_UNIMPLEMENTED', status.UNIMPLEMENTED, why);
+          }
+          await keyValues.alarm(driver, { type: 'raise', memberId: memberId(memberID), cause: 'quota' });
+          return answer([noSpace(memberId(memberID))]);
+        case AlarmRequest_AlarmAction.DEACTIVATE: {
+          if (alarm !== AlarmType.NOSPACE) return answer([]);
+          const wasRaised = await keyValues.alarm(driver, { type: 'disarm', memberId: memberId(memberID) });
+          return answer(wasRaised ? [noSpace(memberId(memberID))] : []);
+        }
       }
-      return { header: header(keyValues.revision), alarms: [] };
     },
 
     async status() {
@@ -150,12 +174,16 @@ export function createBackend(keyValues: KeyValues, driver: MemberDriver, member
         // etcd's file is never empty, and etcdctl divides by its size.
         dbSize: Math.max(1, keyValues.sizeBytes),
         dbSizeInUse: Math.max(1, keyValues.sizeBytes),
-        dbSizeQuota: 0,
+        dbSizeQuota: quota.bytes,
         leader: leader === undefined ? '0' : decimalId(leader),
         raftIndex: driver.commitIndex(),
         raftTerm: driver.term(),
         raftAppliedIndex: keyValues.appliedIndex,
-        errors: leader === undefined ? [etcdError('ETCD_NO_LEADER').message] : [],
+        errors: [
+          ...(leader === undefined ? [etcdError('ETCD_NO_LEADER').message] : []),
+          // As protobuf prints the message, which is what etcd does.
+          ...alarms().map(({ memberID }) => `memberID:${memberID} alarm:NOSPACE `),
+        ],
         isLearner: membership.isLearner,
       };
     },

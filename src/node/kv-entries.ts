@@ -5,11 +5,11 @@
  *     kind       1
  *     process    4   little-endian, drawn at random by the process that proposed it
  *     sequence   4   little-endian, counted by that process
- *     payload        protobuf of the request, or JSON for attributes and peerUrls
+ *     payload        protobuf of the request, or JSON for attributes, peerUrls and alarm
  */
 import { KvError } from './kv-errors.ts';
 
-export const entryKinds = { put: 1, deleteRange: 2, txn: 3, compact: 4, attributes: 5, peerUrls: 6 } as const;
+export const entryKinds = { put: 1, deleteRange: 2, txn: 3, compact: 4, attributes: 5, peerUrls: 6, alarm: 7 } as const;
 export type EntryKind = keyof typeof entryKinds;
 
 const headBytes = 9;
@@ -22,6 +22,7 @@ const kinds: readonly (EntryKind | undefined)[] = [
   'compact',
   'attributes',
   'peerUrls',
+  'alarm',
 ];
 
 export interface KvEntry {

@@ -14,12 +14,14 @@ import { MvccStore } from '../mvcc/store.ts';
 import type { DeleteResult, PutResult, Snapshot, StateHash, TxnResult } from '../mvcc/types.ts';
 import { decodeConfiguration } from '../raft/membership.ts';
 import type { MemberId, EntryKind as RaftEntryKind } from '../raft/types.ts';
+import { type AlarmAction, Alarms } from './alarms.ts';
 import { Book, decodeContext, encodeContext, type MembershipAction } from './book.ts';
 import type { ClusterMember } from './identity.ts';
 import { decodeEntry, type EntryKind, encodeEntry } from './kv-entries.ts';
 import { KvError, refusal } from './kv-errors.ts';
 import { deleteOperation, putOperation, txnOperation } from './kv-messages.ts';
 import type { Change } from './proposals.ts';
+import { txnCost } from './quota.ts';
 
 export { createBackend } from './kv-backend.ts';
 export { KvError } from './kv-errors.ts';
@@ -43,6 +45,8 @@ export interface Outcomes {
   txn: TxnResult;
   /** The revision after it; `swept` settles when the memory is given back. */
   compact: { readonly revision: number; readonly swept: Promise<void> };
+  /** Whether that changed anything. */
+  alarm: boolean;
   attributes: undefined;
   peerUrls: undefined;
 }
@@ -52,6 +56,7 @@ interface Requests {
   deleteRange: DeleteRangeRequest;
   txn: TxnRequest;
   compact: CompactionRequest;
+  alarm: AlarmAction;
   attributes: { readonly memberId: MemberId; readonly name: string; readonly clientUrls: readonly string[] };
   peerUrls: { readonly memberId: MemberId; readonly peerUrls: readonly string[] };
 }
@@ -79,7 +84,9 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 export class KeyValues {
   #store = new MvccStore();
   #book: Book;
+  #alarms = new Alarms();
   #onMembers = (): void => {};
+  #onAlarm = (_: AlarmAction): void => {};
   #appliedIndex = 0;
   #appliedTerm = 0;
   /** Tells entries that this process waits for from those of others and of its own earlier life. */
@@ -131,6 +138,16 @@ export class KeyValues {
   /** Who the members are; changes by what is applied. */
   get book(): Pick<Book, 'members' | 'wasRemoved' | 'hasStarted' | 'withUrls' | 'sharesUrls'> {
     return this.#book;
+  }
+
+  /** Whose space ran out; changes by what is applied. */
+  get alarms(): Pick<Alarms, 'areRaised' | 'members' | 'has'> {
+    return this.#alarms;
+  }
+
+  /** Calls this with every action that changed an alarm. */
+  watchAlarms(onAlarm: (action: AlarmAction) => void): void {
+    this.#onAlarm = onAlarm;
   }
 
   /** Calls this whenever the book may have changed. */
@@ -199,6 +216,11 @@ export class KeyValues {
     await this.propose(driver, 'peerUrls', request, Buffer.from(JSON.stringify(request)));
   }
 
+  /** Raises or ends an alarm on all members; resolves with whether that changed anything. Rejects as `propose` does. */
+  alarm(driver: Pick<Proposer, 'propose'>, action: AlarmAction): Promise<boolean> {
+    return this.propose(driver, 'alarm', action, Buffer.from(JSON.stringify(action)));
+  }
+
   /**
    * Applies one committed entry and answers who waits for it here. Give every entry. Throws `KV_OUT_OF_ORDER` or
    * `KV_UNKNOWN_ENTRY`: the member must stop.
@@ -230,7 +252,10 @@ export class KeyValues {
     if (decoded === null) throw new KvError('KV_UNKNOWN_ENTRY', `log entry ${index} holds no configuration`);
     const context = decodeContext(decoded.context);
     if (context === undefined) return;
-    this.#book.perform(context.action);
+    const { action } = context;
+    this.#book.perform(action);
+    // The disk that was full is gone with it, and nobody else could tell that it has room again.
+    if (action.type === 'remove') this.#performAlarm({ type: 'lift', memberId: action.id });
     this.#onMembers();
     const waiting = context.process === this.#process ? this.#waiting.get(context.sequence) : undefined;
     if (waiting === undefined) return;
@@ -240,7 +265,7 @@ export class KeyValues {
 
   /** The state after the last entry applied; cheap, and unaffected by what is applied afterwards. */
   snapshot(): Snapshot {
-    const { attachment } = this.#book;
+    const attachment = { ...this.#book.attachment, alarms: this.#alarms.attachment };
     return this.#store.snapshot({ index: this.#appliedIndex, term: this.#appliedTerm, attachment });
   }
 
@@ -252,8 +277,10 @@ export class KeyValues {
   async restore(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<void> {
     const { store, header } = await restoreStore(chunks);
     const book = Book.from(header.attachment, this.#genesis);
+    const alarms = Alarms.from(header.attachment);
     this.#store = store;
     this.#book = book;
+    this.#alarms = alarms;
     this.#appliedIndex = header.index;
     this.#appliedTerm = header.term;
     this.#sweep();
@@ -263,6 +290,7 @@ export class KeyValues {
   /** Forgets who the members were: for a snapshot that begins a new cluster, whose members are others. */
   forgetMembers(): void {
     this.#book = Book.of(this.#genesis);
+    this.#alarms = new Alarms();
   }
 
   /** Rejects everything that waits, with `ETCD_STOPPED`. */
@@ -309,13 +337,17 @@ export class KeyValues {
   #perform(kind: EntryKind, request: Requests[EntryKind] | undefined, payload: Uint8Array): Outcomes[EntryKind] {
     switch (kind) {
       case 'put':
+        this.#expectSpace();
         return this.#store.put(putOperation((request as PutRequest | undefined) ?? PutRequest.decode(payload)));
       case 'deleteRange': {
         const message = (request as DeleteRangeRequest | undefined) ?? DeleteRangeRequest.decode(payload);
         return this.#store.deleteRange(deleteOperation(message));
       }
-      case 'txn':
-        return this.#store.txn(txnOperation((request as TxnRequest | undefined) ?? TxnRequest.decode(payload)));
+      case 'txn': {
+        const message = (request as TxnRequest | undefined) ?? TxnRequest.decode(payload);
+        if (txnCost(message) > 0) this.#expectSpace();
+        return this.#store.txn(txnOperation(message));
+      }
       case 'compact': {
         const { revision } = (request as CompactionRequest | undefined) ?? CompactionRequest.decode(payload);
         this.#store.compact(revision);
@@ -333,7 +365,21 @@ export class KeyValues {
         this.#onMembers();
         return undefined;
       }
+      case 'alarm':
+        return this.#performAlarm(JSON.parse(Buffer.from(payload).toString()) as AlarmAction);
     }
+  }
+
+  /** RS-24: an alarm may have come between the proposal and its entry. The same on all members. */
+  #expectSpace(): void {
+    if (this.#alarms.areRaised) throw etcdError('ETCD_NO_SPACE');
+  }
+
+  #performAlarm(action: AlarmAction): boolean {
+    const isLate = action.type === 'raise' && action.cause === 'disk' && this.#book.wasRemoved(action.memberId);
+    if (isLate || !this.#alarms.perform(action)) return false;
+    this.#onAlarm(action);
+    return true;
   }
 
   /** Gives memory back a little at a time, between other work. */

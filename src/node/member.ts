@@ -4,7 +4,10 @@ import { type EtcdServer, serveEtcd } from '../etcd/server.ts';
 import type { Log } from '../log.ts';
 import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
 import { type MemberId, RaftError } from '../raft/types.ts';
+import { freeBytes } from '../storage/disk.ts';
+import type { AlarmAction } from './alarms.ts';
 import { markRemoved, type OpenedMember, openMember } from './bootstrap.ts';
+import { DiskSpace } from './disk-space.ts';
 import { Driver } from './driver.ts';
 import { NodeError, type NodeOptions } from './flags.ts';
 import { type HttpServer, serveHttp } from './http.ts';
@@ -13,6 +16,7 @@ import { answerJoin, lostMember, removedMember } from './join.ts';
 import { createBackend } from './kv.ts';
 import { type MemberDriver, Membership } from './membership.ts';
 import { NodeMetrics } from './metrics.ts';
+import { Quota, suggestedQuotaBytes } from './quota.ts';
 import { Transport } from './transport.ts';
 
 /** etcd's: five seconds, and time for two elections. */
@@ -33,6 +37,8 @@ export class RunningMember {
   readonly #driver: Driver;
   readonly #transport: Transport;
   readonly #membership: Membership;
+  readonly #quota: Quota;
+  readonly #diskSpace: DiskSpace;
   readonly #fail: (error: unknown) => void;
   #etcd: EtcdServer | undefined;
   #http: HttpServer | undefined;
@@ -50,14 +56,18 @@ export class RunningMember {
     const metrics = new NodeMetrics();
     const failure = Promise.withResolvers<unknown>();
     const requestTimeoutMs = requestTimeoutOf(options.electionMs);
+    let member: RunningMember | undefined;
     const opened = await openMember({
       options,
       log,
       requestTimeoutMs,
       onDiskFailure: failure.resolve,
-      onDiskWrite: (seconds, bytes) => metrics.onDiskWrite(seconds, bytes),
+      onDiskWrite: (seconds, bytes) => {
+        metrics.onDiskWrite(seconds, bytes);
+        if (member) member.#diskSpace.onWritten(bytes);
+      },
     });
-    const member = new RunningMember(options, log, opened, failure);
+    member = new RunningMember(options, log, opened, failure);
     try {
       await member.#serve(metrics);
     } catch (error) {
@@ -129,6 +139,9 @@ export class RunningMember {
       timeoutMs: requestTimeoutOf(options.electionMs),
       retryMs: options.heartbeatMs / 2,
     });
+    const space = { keyValues, driver: this.#memberDriver(), log };
+    this.#quota = new Quota({ ...space, bytes: options.quotaBackendBytes });
+    this.#diskSpace = new DiskSpace({ ...space, freeBytes: () => freeBytes(options.dataDir) });
   }
 
   get clientUrls(): readonly string[] {
@@ -147,6 +160,7 @@ export class RunningMember {
     else await this.#membership.handOver();
     await this.#etcd?.close(callsGraceMs);
     await this.#http?.close();
+    this.#diskSpace.stop();
     await this.#driver.stop();
     this.#driver.proposals.failAll(etcdError('ETCD_STOPPED'));
     this.#driver.reads.failAll(etcdError('ETCD_STOPPED'));
@@ -160,7 +174,8 @@ export class RunningMember {
     const { keyValues, isNew, restored } = this.#opened;
     const { listenClientUrls, listenPeerUrls, listenMetricsUrls, name } = this.#options;
     const membership = this.#membership;
-    metrics.observe({ driver: this.#driver, keyValues, transport: this.#transport, membership });
+    const [quota, diskSpace] = [this.#quota, this.#diskSpace];
+    metrics.observe({ driver: this.#driver, keyValues, transport: this.#transport, membership, quota, diskSpace });
     this.#http = await serveHttp(listenMetricsUrls, this.#health(), metrics, () =>
       this.#driver.snapshots.snapshotter.take(),
     );
@@ -168,10 +183,14 @@ export class RunningMember {
     this.#driver.start(this.#transport);
     keyValues.watchMembers(() => this.#onMembers());
     this.#onMembers();
+    keyValues.watchAlarms((action) => this.#onAlarm(action));
+    if (quota.bytes > suggestedQuotaBytes)
+      this.#log.warn('the quota is larger than is suggested', { quotaBytes: quota.bytes, suggestedQuotaBytes });
+    diskSpace.start();
     this.#promotions = setInterval(() => membership.promoteReady(), this.#options.heartbeatMs);
     try {
       this.#etcd = await serveEtcd({
-        backend: createBackend(keyValues, this.#memberDriver(), membership),
+        backend: createBackend(keyValues, this.#memberDriver(), membership, quota),
         listen: listenClientUrls,
       });
     } catch (error) {
@@ -262,6 +281,14 @@ export class RunningMember {
     this.#quicken();
   }
 
+  #onAlarm(action: AlarmAction): void {
+    const { areRaised } = this.#opened.keyValues.alarms;
+    const state = areRaised
+      ? 'space ran out: puts are refused, deletes are not'
+      : 'there is space again: puts are taken';
+    this.#log.warn(state, { ...action });
+  }
+
   /** The book or the configuration changed: whom to be connected with follows both. */
   #onMembers(): void {
     this.#connect();
@@ -320,6 +347,7 @@ export class RunningMember {
   #health() {
     const { keyValues } = this.#opened;
     return {
+      alarms: () => (keyValues.alarms.areRaised ? ['NOSPACE'] : []),
       hasLeader: () => this.#driver.leader !== null,
       linearize: () => this.#driver.reads.linearize(),
       notReady: (): string | undefined => {

@@ -1,9 +1,11 @@
 /** What /metrics tells: etcd's names where etcd has one for it, `raftsman_…` for the rest. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { version } from '../version.ts';
+import type { DiskSpace } from './disk-space.ts';
 import type { Driver } from './driver.ts';
 import type { KeyValues } from './kv.ts';
 import type { Membership } from './membership.ts';
+import type { Quota } from './quota.ts';
 import type { Transport } from './transport.ts';
 
 export interface Observed {
@@ -11,6 +13,8 @@ export interface Observed {
   readonly keyValues: KeyValues;
   readonly transport: Transport;
   readonly membership: Membership;
+  readonly quota: Quota;
+  readonly diskSpace: DiskSpace;
 }
 
 export class NodeMetrics {
@@ -46,7 +50,7 @@ export class NodeMetrics {
   }
 
   /** Values are read when somebody asks. */
-  observe({ driver, keyValues, transport, membership }: Observed): void {
+  observe({ driver, keyValues, transport, membership, quota, diskSpace }: Observed): void {
     const registers = [this.registry];
     const gauge = (name: string, help: string, read: () => number): void => {
       new Gauge({
@@ -89,6 +93,19 @@ export class NodeMetrics {
     counter('etcd_server_proposals_failed_total', 'Proposals given up here.', () => driver.proposals.failed);
     gauge('etcd_mvcc_db_total_size_in_bytes', 'Bytes of the state, history included.', () => keyValues.sizeBytes);
     gauge('etcd_mvcc_db_total_size_in_use_in_bytes', 'As above: nothing lies unused.', () => keyValues.sizeBytes);
+    gauge('etcd_server_quota_backend_bytes', 'Quota of the state; negative: none.', () => quota.bytes);
+    new Gauge({
+      name: 'etcd_debugging_server_alarms',
+      help: '1 for each alarm that stands.',
+      labelNames: ['server_id', 'alarm_type'],
+      registers,
+      collect() {
+        this.reset();
+        for (const member of keyValues.alarms.members) this.set({ server_id: member, alarm_type: 'NOSPACE' }, 1);
+      },
+    });
+    gauge('raftsman_disk_free_bytes', 'Room on the data directory’s disk.', () => diskSpace.freeBytes ?? Number.NaN);
+    gauge('raftsman_disk_floor_bytes', 'Less room than this raises the alarm.', () => diskSpace.floorBytes);
     gauge('etcd_debugging_mvcc_keys_total', 'Keys that exist.', () => keyValues.keys);
     gauge('etcd_debugging_mvcc_current_revision', 'Revision of the state.', () => keyValues.revision);
     gauge('raftsman_raft_term', 'Current term.', () => driver.term);

@@ -4,6 +4,7 @@
  */
 import { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from '../etcd/gen/rpc.ts';
 import { checkDelete, checkPut, checkTxn } from '../etcd/validate.ts';
+import { isCause } from './alarms.ts';
 import { isId, peerUrlsFrom } from './identity.ts';
 import { decodeEntry, type KvEntry } from './kv-entries.ts';
 
@@ -38,6 +39,10 @@ function isSound({ kind, payload }: KvEntry): boolean {
     case 'peerUrls': {
       const { memberId, peerUrls } = fieldsOf(payload);
       return isId(memberId) && peerUrlsFrom(peerUrls) !== undefined;
+    }
+    case 'alarm': {
+      const { type, memberId, cause } = fieldsOf(payload);
+      return isId(memberId) && (type === 'lift' || type === 'disarm' || (type === 'raise' && isCause(cause)));
     }
   }
 }

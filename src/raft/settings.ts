@@ -6,6 +6,7 @@ import { asIndex, asTerm, type MemberId, type RaftConfig, RaftError, type Restor
 export type Settings = Required<RaftConfig>;
 
 const mebibyte = 1024 * 1024;
+export const defaultMaxUncommittedBytes = 64 * mebibyte;
 
 export function settingsOf(config: RaftConfig): Settings {
   const settings: Settings = {
@@ -14,7 +15,7 @@ export function settingsOf(config: RaftConfig): Settings {
     maxMessageBytes: mebibyte,
     maxInflightMessages: 256,
     maxInflightBytes: 16 * mebibyte,
-    maxUncommittedBytes: 64 * mebibyte,
+    maxUncommittedBytes: defaultMaxUncommittedBytes,
     maxApplyingBytes: 16 * mebibyte,
     trailingLogs: defaultTrailingLogs,
     preVote: true,

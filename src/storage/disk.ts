@@ -1,7 +1,7 @@
 /** The few file operations that durability rests on, in one place. */
 
 import { constants, write } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { StorageError } from './errors.ts';
 
 /** The segment being written. Each operation is durable when it resolves. */
@@ -39,6 +39,12 @@ export async function syncFolder(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
+}
+
+/** What may still be written to the file system that holds `path`; undefined where it does not say how large it is. */
+export async function freeBytes(path: string): Promise<number | undefined> {
+  const { bavail, bsize, blocks } = await statfs(path);
+  return blocks === 0 ? undefined : bavail * bsize;
 }
 
 const readBytes = 1 << 20;

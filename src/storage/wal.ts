@@ -41,8 +41,8 @@ export interface WalPosition {
   readonly snapshots: readonly SnapshotMark[];
 }
 
-const defaultSegmentBytes = 16 << 20;
-const defaultAllocationBytes = 1 << 20;
+export const defaultSegmentBytes = 16 << 20;
+export const defaultAllocationBytes = 1 << 20;
 
 export class Wal {
   readonly #folder: string;

@@ -4,6 +4,7 @@ import { type EtcdServer, serveEtcd } from '../../src/etcd/server.ts';
 import { createLog } from '../../src/log.ts';
 import { createBackend, KeyValues, type KeyValuesOptions } from '../../src/node/kv.ts';
 import { type MemberDriver, Membership } from '../../src/node/membership.ts';
+import { defaultQuotaBytes, Quota } from '../../src/node/quota.ts';
 import { configurationOf } from '../../src/raft/configuration.ts';
 import { asIndex, asMemberId } from '../../src/raft/types.ts';
 
@@ -17,7 +18,7 @@ export interface Single {
   close(): Promise<void>;
 }
 
-export async function startSingle(options?: KeyValuesOptions): Promise<Single> {
+export async function startSingle(options?: KeyValuesOptions & { readonly quotaBytes?: number }): Promise<Single> {
   const id = asMemberId('8e9e05c52164694d');
   const keyValues = new KeyValues({
     ...options,
@@ -54,16 +55,18 @@ export async function startSingle(options?: KeyValuesOptions): Promise<Single> {
       progress: [],
     }),
   };
+  const log = createLog({ write: () => {} });
   const membership = new Membership({
     driver,
     keyValues,
-    log: createLog({ write: () => {} }),
+    log,
     token: 'etcd-cluster',
     maxLearners: 1,
     timeoutMs: 1,
     retryMs: 1,
   });
-  const backend = createBackend(keyValues, driver, membership);
+  const quota = new Quota({ bytes: options?.quotaBytes ?? defaultQuotaBytes, keyValues, driver, log });
+  const backend = createBackend(keyValues, driver, membership, quota);
   const server = await serveEtcd({ backend, listen: ['http://127.0.0.1:0'] });
   const single: Single = {
     keyValues,

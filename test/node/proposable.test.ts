@@ -18,6 +18,7 @@ const good: Record<EntryKind, Uint8Array> = {
   compact: CompactionRequest.encode(CompactionRequest.fromPartial({ revision: 1 })).finish(),
   attributes: json({ memberId: 'a1', name: 'm0', clientUrls: ['http://h:1'] }),
   peerUrls: json({ memberId: 'a1', peerUrls: ['http://h:1'] }),
+  alarm: json({ type: 'raise', memberId: 'a1', cause: 'disk' }),
 };
 
 describe('an entry that another member proposes', () => {
@@ -35,6 +36,8 @@ describe('an entry that another member proposes', () => {
       encodeEntry('attributes', 1, 2, bytes('null')),
       encodeEntry('attributes', 1, 2, json({ memberId: 'x y', name: '', clientUrls: [] })),
       encodeEntry('peerUrls', 1, 2, json({ memberId: 'a1', peerUrls: 'http://h:1' })),
+      encodeEntry('alarm', 1, 2, json({ type: 'raise', memberId: 'a1', cause: 'mood' })),
+      encodeEntry('alarm', 1, 2, json({ type: 'lower', memberId: 'a1' })),
     ])
       expect([Buffer.from(data).toString('latin1'), isProposable(data)]).toEqual([expect.any(String), false]);
   });

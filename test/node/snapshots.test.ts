@@ -8,6 +8,7 @@ import { RefusedError } from '../../src/node/hello.ts';
 import { createBackend, KeyValues } from '../../src/node/kv.ts';
 import { encodeEntry } from '../../src/node/kv-entries.ts';
 import type { MemberDriver, Membership } from '../../src/node/membership.ts';
+import type { Quota } from '../../src/node/quota.ts';
 import { Snapshots } from '../../src/node/snapshots.ts';
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
 import { Raft } from '../../src/raft/raft.ts';
@@ -356,7 +357,7 @@ describe('the frozen view of the state', () => {
       };
       const driver = { clusterId: 'c1', memberId: 'a' } as unknown as MemberDriver;
       const membership = { configuration: { members: [], index: 0 } } as unknown as Membership;
-      const { slices } = await createBackend(member.keyValues, driver, membership).snapshot();
+      const { slices } = await createBackend(member.keyValues, driver, membership, {} as Quota).snapshot();
       for await (const _ of slices) if (how !== 'to its end') break;
       expect(released).toBe(1);
     },

@@ -3724,7 +3724,7 @@ export const ClusterClient = makeGenericClientConstructor(ClusterService, "etcds
 
 export type MaintenanceService = typeof MaintenanceService;
 export const MaintenanceService = {
-  /** Lists alarms. Raftsman raises none yet: raising and disarming are refused. */
+  /** Lists, raises and disarms alarms. NOSPACE is the only one that can be raised. */
   alarm: {
     path: "/etcdserverpb.Maintenance/Alarm" as const,
     requestStream: false as const,
@@ -3776,7 +3776,7 @@ export const MaintenanceService = {
 } as const;
 
 export interface MaintenanceServer extends UntypedServiceImplementation {
-  /** Lists alarms. Raftsman raises none yet: raising and disarming are refused. */
+  /** Lists, raises and disarms alarms. NOSPACE is the only one that can be raised. */
   alarm: handleUnaryCall<AlarmRequest, AlarmResponse>;
   status: handleUnaryCall<StatusRequest, StatusResponse>;
   /** Hash of the keys and their history up to a revision, equal on every member. */
@@ -3788,7 +3788,7 @@ export interface MaintenanceServer extends UntypedServiceImplementation {
 }
 
 export interface MaintenanceClient extends Client {
-  /** Lists alarms. Raftsman raises none yet: raising and disarming are refused. */
+  /** Lists, raises and disarms alarms. NOSPACE is the only one that can be raised. */
   alarm(
     request: AlarmRequest,
     callback: (error: ServiceError | null, response: AlarmResponse) => void,

@@ -1,0 +1,109 @@
+/**
+ * Watches the room on the data directory's disk and raises this member's alarm while what it must still write fits (RS-24). The
+ * alarm is lifted when there is room again. A write that finds the disk full all the same stops the member (RS-23).
+ */
+import type { Log } from '../log.ts';
+import { defaultMaxUncommittedBytes } from '../raft/settings.ts';
+import { defaultAllocationBytes, defaultSegmentBytes } from '../storage/wal.ts';
+import type { AlarmAction } from './alarms.ts';
+import type { KeyValues } from './kv.ts';
+import type { MemberDriver } from './membership.ts';
+import { OnceLog } from './once.ts';
+
+const checkEveryMs = 2000;
+/** And after so much was written to the log: as often as it claims room on the disk. */
+const checkEveryBytes = defaultAllocationBytes;
+/**
+ * What may come before the alarm stands (a leader's uncommitted entries), and what still may after it (deletes, compactions,
+ * members): a segment, and the zeros ahead of it.
+ */
+export const logReserveBytes = defaultMaxUncommittedBytes + defaultSegmentBytes + defaultAllocationBytes;
+
+export interface DiskSpaceOptions {
+  readonly keyValues: Pick<KeyValues, 'alarms' | 'alarm' | 'sizeBytes'>;
+  readonly driver: Pick<MemberDriver, 'memberId' | 'propose'>;
+  readonly log: Log;
+  /** Bytes that may still be written; undefined where the file system does not tell. */
+  readonly freeBytes: () => Promise<number | undefined>;
+}
+
+export class DiskSpace {
+  readonly #options: DiskSpaceOptions;
+  readonly #complaints: OnceLog;
+  #timer: NodeJS.Timeout | undefined;
+  #checking: Promise<void> | undefined;
+  #unchecked = 0;
+  #stopped = false;
+  /** As last looked at. */
+  freeBytes: number | undefined;
+
+  constructor(options: DiskSpaceOptions) {
+    this.#options = options;
+    this.#complaints = new OnceLog(options.log);
+  }
+
+  /** Less room than this raises the alarm: the log's reserve, and a snapshot of the state, own or received. */
+  get floorBytes(): number {
+    return logReserveBytes + this.#options.keyValues.sizeBytes;
+  }
+
+  /** More room than this lifts it again: apart from the floor, so that it does not come and go with every file. */
+  get liftBytes(): number {
+    return Math.ceil(this.floorBytes * 1.25);
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.check(), checkEveryMs);
+    void this.check();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+  }
+
+  /** So much was written to the log. */
+  onWritten(bytes: number): void {
+    this.#unchecked += bytes;
+    if (this.#unchecked < checkEveryBytes) return;
+    this.#unchecked = 0;
+    void this.check();
+  }
+
+  /** Looks once; a look under way serves whoever comes meanwhile. Resolves when what it led to is done or has failed. */
+  check(): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    this.#checking ??= this.#check().finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  async #check(): Promise<void> {
+    const { keyValues, driver, log, freeBytes } = this.#options;
+    try {
+      this.freeBytes = await freeBytes();
+      const action = this.#due();
+      if (action === undefined || this.#stopped) return;
+      await keyValues.alarm(driver, action);
+      log.warn(action.type === 'raise' ? 'the disk runs out of space' : 'the disk has space again', {
+        freeBytes: this.freeBytes,
+        floorBytes: this.floorBytes,
+      });
+    } catch (error) {
+      // Without a leader there is nobody to tell; nothing is written then, either. The next look tries again.
+      if (!this.#stopped)
+        this.#complaints.warn('could not see to the disk’s space', { reason: (error as Error).message });
+    }
+  }
+
+  #due(): AlarmAction | undefined {
+    const { keyValues, driver } = this.#options;
+    const { memberId } = driver;
+    if (this.freeBytes === undefined) return undefined;
+    const isRaised = keyValues.alarms.has(memberId, 'disk');
+    if (!isRaised && this.freeBytes < this.floorBytes) return { type: 'raise', memberId, cause: 'disk' };
+    if (isRaised && this.freeBytes > this.liftBytes) return { type: 'lift', memberId };
+    return undefined;
+  }
+}
