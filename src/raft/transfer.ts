@@ -16,7 +16,6 @@ export function transferLeadership(core: Core, to: MemberId): void {
   // Asked for again: both callers hear of the one outcome.
   if (core.transfer !== null) return;
   core.transfer = { to, term: core.term, elapsed: 0 };
-  core.reads.voidLease();
   urge(core, to);
 }
 
