@@ -49,6 +49,8 @@ interface Spool {
 const nameOf = ({ message, size, crc }: SnapshotHeader): string =>
   [message.meta.term, message.meta.index, size, crc].join('-');
 
+const stops = (): Error => new Error('the member stops');
+
 export class SnapshotReceiver {
   readonly #options: ReceiverOptions;
   /** The one stream that is taken in. */
@@ -95,9 +97,10 @@ export class SnapshotReceiver {
       await before.done;
       verdict = await offer(header.message);
     }
+    if (this.#stopped) throw stops();
     // Refused is as good as stored: Raft here has no need of it.
     if (!verdict.wanted) return { stored: true, reason: verdict.reason };
-    if (this.#active || this.#stopped) throw new Error('another snapshot is being received');
+    if (this.#active) throw new Error('another snapshot is being received');
     const done = Promise.withResolvers<void>();
     const mine = { channel, done: done.promise };
     this.#active = mine;
@@ -128,6 +131,8 @@ export class SnapshotReceiver {
     const meta = await sink.close();
     const outcome = await stored(message);
     if (!outcome.wanted) await store.remove(meta.id);
+    // Nobody knows what Raft would have said.
+    if (this.#stopped) throw stops();
     counters.receivedSnapshots++;
     log.info('received a snapshot', { from, index: meta.index, bytes: meta.size });
     return { stored: true };

@@ -24,6 +24,7 @@ import { SnapshotReceiver, type Verdict } from './snapshot-receiver.ts';
 import { sendSnapshot } from './snapshot-sender.ts';
 import { Snapshotter } from './snapshotter.ts';
 
+const stops = { wanted: false, reason: 'the member stops' } as const satisfies Verdict;
 /** How long connections to a follower may break without it getting any further. Then somebody else may be served. */
 const giveUpAfterMs = 5000;
 
@@ -69,10 +70,10 @@ export class Snapshots {
   #compaction = Promise.resolve();
   readonly #outbox: SnapshotOutbox;
   readonly #receiver: SnapshotReceiver;
-  readonly #sending = new AbortController();
+  readonly #stopping = new AbortController();
   #openChannel: ((to: MemberId) => Promise<Channel>) | undefined;
-  /** Snapshots that wait for Raft's word, by sender. */
-  readonly #offers = new Map<string, (verdict: Verdict) => void>();
+  /** Snapshots that wait for Raft's word: it passes back the very meta that it was asked about. */
+  readonly #asked = new Map<SnapshotMeta, (verdict: Verdict) => void>();
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
@@ -119,9 +120,9 @@ export class Snapshots {
 
   /** Resolves when nothing is written any more. */
   async stop(): Promise<void> {
-    this.#sending.abort(new Error('the member stops'));
+    this.#stopping.abort(new Error(stops.reason));
     this.#outbox.stop();
-    this.#answerOffers({ wanted: false, reason: 'the member stops' });
+    for (const meta of [...this.#asked.keys()]) this.#answer(meta, stops);
     await Promise.all([this.snapshotter.stop(), this.#receiver.stop()]);
   }
 
@@ -151,7 +152,7 @@ export class Snapshots {
     let ok = false;
     try {
       const { counters } = this;
-      const { signal } = this.#sending;
+      const { signal } = this.#stopping;
       await sendSnapshot({ message, snapshot, openChannel: this.#openChannel!, counters, giveUpAfterMs, signal });
       log.info('sent a snapshot', { to, index: snapshot.meta.index });
       ok = true;
@@ -169,19 +170,19 @@ export class Snapshots {
   }
 
   /** `receiveSnapshot`. */
-  onWanted(from: MemberId): void {
-    this.#answerOffers({ wanted: true }, from);
+  onWanted({ meta }: SnapshotMessage): void {
+    this.#answer(meta, { wanted: true });
   }
 
   /** `refuseSnapshot`. */
-  onRefused({ from, meta }: SnapshotMessage, reason: string): void {
+  onRefused({ meta }: SnapshotMessage, reason: string): void {
     this.#options.log.info('refused a snapshot', { index: meta.index, reason });
-    this.#answerOffers({ wanted: false, reason }, from);
+    this.#answer(meta, { wanted: false, reason });
   }
 
   /** `installSnapshot`, the disk's part: settles when the log's record of it is durable. */
   beginInstall(meta: SnapshotMeta): Promise<void> {
-    this.#answerOffers({ wanted: true });
+    this.#answer(meta, { wanted: true });
     return this.#mark(meta, true);
   }
 
@@ -247,9 +248,9 @@ export class Snapshots {
   }
 
   #ask(message: SnapshotMessage, type: 'snapshotOffered' | 'snapshotReceived'): Promise<Verdict> {
+    if (this.#stopping.signal.aborted) return Promise.resolve(stops);
     return new Promise((resolve) => {
-      this.#offers.get(message.from)?.({ wanted: false, reason: 'another snapshot was offered since' });
-      this.#offers.set(message.from, resolve);
+      this.#asked.set(message.meta, resolve);
       this.#options.step({ type, message });
     });
   }
@@ -260,12 +261,8 @@ export class Snapshots {
     return wal.append({ hardState: hardState(meta.index), snapshot: { ...meta, replacesLog } });
   }
 
-  /** Raft's word on the snapshot that this sender (or, once it is installed, whoever) offered. */
-  #answerOffers(verdict: Verdict, from?: string): void {
-    for (const [sender, answer] of [...this.#offers]) {
-      if (from !== undefined && sender !== from) continue;
-      this.#offers.delete(sender);
-      answer(verdict);
-    }
+  #answer(meta: SnapshotMeta, verdict: Verdict): void {
+    this.#asked.get(meta)?.(verdict);
+    this.#asked.delete(meta);
   }
 }

@@ -156,7 +156,7 @@ describe('followers that lag', () => {
       proxied.set(member, proxy);
       start(member);
     }
-    await Promise.all(members.map((member) => member.ready()));
+    await Promise.all(members.map((member) => member.ready(60_000)));
     const slowDown = (member: TestMember, bytesPerSecond: number): void => {
       proxied.get(member)!.bytesPerSecond = bytesPerSecond;
     };
@@ -174,7 +174,7 @@ describe('followers that lag', () => {
       slowDown(follower, 4_000_000);
       start(follower);
     }
-    await Promise.all([one.ready(), other.ready()]);
+    await Promise.all([one.ready(60_000), other.ready(60_000)]);
     for (const member of running.members) expect(await keysOf(member)).toBe(200);
     await sameEverywhere(running.members);
     // Raft asked for both, again and again, and they never overlapped.
@@ -187,7 +187,7 @@ describe('followers that lag', () => {
       })
       .sort((a, b) => (a.from < b.from ? -1 : 1));
     expect(first!.to <= second!.from).toBe(true);
-  }, 90_000);
+  }, 180_000);
 
   test('RS-20 a restore slower than the log grows still ends: the log from the snapshot on is kept for whom it is sent to', async () => {
     const flags = ['--snapshot-count=40', '--snapshot-catchup-entries=5'];
@@ -196,7 +196,8 @@ describe('followers that lag', () => {
     const [member] = (await running.followers()) as [TestMember];
     await member.stop('SIGKILL');
     await fill(leader, 'before', 200, 20_000);
-    slowDown(member, 1_000_000);
+    // Longer than a read may take: becoming ready has to outlast that, too.
+    slowDown(member, 500_000);
     start(member);
     // Writes go on, and with them snapshots and compactions: many times over what is kept for followers otherwise.
     let stop = false;
@@ -224,7 +225,7 @@ describe('followers that lag', () => {
     expect(await member.metric('raftsman_snapshots_received_total')).toBe(1);
     await until('the same keys', async () => (await keysOf(member)) === written);
     await sameEverywhere(running.members);
-  }, 120_000);
+  }, 180_000);
 
   test('RS-19 a connection that breaks in the middle of a snapshot: the next one goes on, not from the start', async () => {
     const { running, start, slowDown, proxied } = await behindProxies(3, few);
@@ -238,7 +239,8 @@ describe('followers that lag', () => {
     const received = (): Promise<number> => member.metric('raftsman_snapshot_received_bytes_total');
     await until('a part of it', async () => (await received()) > size / 4);
     proxied.get(member)!.cut();
-    await until('all of it', async () => (await member.metric('raftsman_snapshots_received_total')) === 1);
+    const all = async (): Promise<boolean> => (await member.metric('raftsman_snapshots_received_total')) === 1;
+    await until('all of it', all, 60_000);
     expect(await member.metric('raftsman_snapshot_streams_resumed_total')).toBeGreaterThanOrEqual(1);
     expect(await received()).toBeLessThan(size * 1.2);
     await member.ready();
@@ -246,5 +248,5 @@ describe('followers that lag', () => {
     await sameEverywhere(running.members);
     const left = await readdir(join(member.dataDir, 'member', 'snap'));
     expect(left.filter((name) => name.endsWith('.tmp'))).toEqual([]);
-  }, 120_000);
+  }, 180_000);
 });

@@ -1,14 +1,20 @@
 /** What a member does with snapshots, with a real core, log, folder and state around it; only the network is missing. */
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { Crc64 } from '../../src/crc64.ts';
 import { PutRequest } from '../../src/etcd/gen/rpc.ts';
 import { ApplyQueue } from '../../src/node/apply-queue.ts';
+import { Channel, controlOf } from '../../src/node/channel.ts';
+import { frameOf } from '../../src/node/frames.ts';
 import { RefusedError } from '../../src/node/hello.ts';
 import { createBackend, KeyValues } from '../../src/node/kv.ts';
 import { encodeEntry } from '../../src/node/kv-entries.ts';
 import type { MemberDriver, Membership } from '../../src/node/membership.ts';
 import type { Quota } from '../../src/node/quota.ts';
+import { chunkType } from '../../src/node/snapshot-header.ts';
 import { Snapshots } from '../../src/node/snapshots.ts';
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
 import { Raft } from '../../src/raft/raft.ts';
@@ -37,6 +43,15 @@ const settled = (): Promise<void> => new Promise((done) => setImmediate(done));
 const until = async (what: () => boolean): Promise<void> => {
   while (!what()) await settled();
 };
+
+async function socketPair(): Promise<[Socket, Socket]> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const far = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [near] = (await once(server, 'connection')) as [Socket];
+  server.close();
+  return [near, far];
+}
 
 /** A member with these voters; alone it leads at once. Entries wait for `apply` when `holding`. */
 async function newMember(voters: readonly string[] = ['a']) {
@@ -462,6 +477,34 @@ describe('what Raft wants sent', () => {
 });
 
 describe('what comes from the leader', () => {
+  test('HR-17 ES-20 when the member stops, a stream that has just ended is not waited for: Raft is not asked any more, and it goes', async () => {
+    const member = await newMember(['a', 'b', 'c']);
+    const [near, far] = await socketPair();
+    const done: unknown[] = [];
+    const sender = new Channel(far, { onPayload: (payload) => done.push(controlOf(payload)), onClose: () => {} });
+    member.snapshots.receive(b, new Channel(near, { onPayload: () => {}, onClose: () => {} }));
+    const state = Buffer.from('state');
+    const crc = new Crc64().update(state).digest();
+    sender.sendControl({ message: messageAt(50), size: state.length, crc });
+    await until(() => {
+      const wanted = member.raft.take().find(({ type }) => type === 'receiveSnapshot');
+      if (wanted?.type === 'receiveSnapshot') member.snapshots.onWanted(wanted.message);
+      return wanted !== undefined;
+    });
+    await until(() => done.length === 1);
+    // Raft hears of what is stored and does not answer, as a driver that has stopped.
+    sender.send(frameOf(Buffer.concat([Buffer.of(chunkType), state])));
+    sender.sendControl({ end: true });
+    await until(() => member.events.some(({ type }) => type === 'snapshotReceived'));
+    await member.snapshots.stop();
+    expect(await member.store.list()).toEqual([]);
+    // The connection breaks: nobody was told that it is stored.
+    await until(() => sender.isClosed);
+    expect(done).toEqual([{ from: 0 }]);
+    sender.close();
+    near.destroy();
+  });
+
   test('RA-14 a snapshot of nothing is refused where it is offered, never installed and never loaded', async () => {
     const member = await newMember(['a', 'b', 'c']);
     member.raft.step({ type: 'snapshotOffered', message: messageAt(0) });
