@@ -92,7 +92,7 @@ test('GR-05 a new member does nothing by itself before its time is up', async ()
 });
 
 describe('a leader with leases', () => {
-  test('RS-10 reads without a round while a quorum’s answer is fresh, and not once it has lost time', async () => {
+  test('RS-10 RS-25 reads without a round while a quorum’s answer is fresh, and not once it has lost time', async () => {
     const { driver, world } = await leading();
     await driver.reads.linearize();
     world.peerAnswers = false;
@@ -116,7 +116,7 @@ describe('a leader with leases', () => {
 });
 
 describe('leadership', () => {
-  test('is handed over to who has the whole log; until then nothing is taken and nothing is lost', async () => {
+  test('RS-18 is handed over to who has the whole log; until then nothing is taken and nothing is lost', async () => {
     const { driver, world } = await leading();
     world.peerAnswers = false;
     const outcome = driver.transfers.handOver(peer);

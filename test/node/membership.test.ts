@@ -36,7 +36,7 @@ const promote = (via: TestMember, member: TestMember) =>
   });
 
 describe('growing', () => {
-  test('a learner gets the log, answers only what etcd’s learners answer, and votes once it is promoted', async () => {
+  test('RS-15 a learner gets the log, answers only what etcd’s learners answer, and votes once it is promoted', async () => {
     const running = await started(1);
     const [first] = running.members as [TestMember];
     await put(first, 'before');
@@ -138,7 +138,7 @@ describe('who may not come', () => {
     expect(await members(first)).toEqual(['m0', 'm1', 'm2']);
   });
 
-  test('GR-21 changes asked for at the same time through different members: what was allowed once happens once', async () => {
+  test('RS-13 GR-21 changes asked for at the same time through different members: what was allowed once happens once', async () => {
     const running = await started(3);
     const outcomes = async (calls: readonly Promise<unknown>[]): Promise<string[]> => {
       const settled = await Promise.allSettled(calls);
@@ -219,7 +219,7 @@ describe('going', () => {
     expect(await get(gone, 'without it')).toBe('value of without it');
   });
 
-  test('one that was removed while it was away learns it from whoever it dials, and disturbs nobody', async () => {
+  test('RS-17 one that was removed while it was away learns it from whoever it dials, and disturbs nobody', async () => {
     const running = await started(3);
     const leader = await running.leader();
     const [gone] = (await running.followers()) as [TestMember];
@@ -234,7 +234,7 @@ describe('going', () => {
     expect(after.raftTerm).toBe(raftTerm);
   });
 
-  test('two become one, and it is the leader that goes', async () => {
+  test('RS-16 two become one, and it is the leader that goes', async () => {
     const running = await started(2);
     const leader = await running.leader();
     const [rest] = (await running.followers()) as [TestMember];
@@ -249,7 +249,7 @@ describe('going', () => {
     expect(await get(rest, 'after')).toBe('value of after');
   });
 
-  test('a leader removes itself, answers, hands over, and stops', async () => {
+  test('RS-16 a leader removes itself, answers, hands over, and stops', async () => {
     const running = await started(3);
     const leader = await running.leader();
     const rest = running.members.filter((member) => member !== leader);
@@ -282,7 +282,7 @@ describe('moving', () => {
     await until('both ways', async () => (await leader.metric('raftsman_peers_connected')) === 2);
   });
 
-  test('GR-04 leadership moves to whom the leader is told, and only the leader takes the order', async () => {
+  test('RS-18 GR-04 leadership moves to whom the leader is told, and only the leader takes the order', async () => {
     const running = await started(3);
     const leader = await running.leader();
     const [next] = (await running.followers()) as [TestMember];

@@ -217,7 +217,7 @@ describe('leading', () => {
     expect(roles).toEqual(['follower', 'preCandidate', 'candidate', 'leader', 'follower']);
   });
 
-  test('a change that was thought out for another configuration is refused, whatever it would do', () => {
+  test('RS-13 a change that was thought out for another configuration is refused, whatever it would do', () => {
     const raft = new Raft({ id: a, random: () => 0 }, initialState(configurationOf([a])));
     /** Takes until there is nothing left to write; what was said of proposals on the way. */
     const settle = (): RaftCommand[] => {
