@@ -53,6 +53,8 @@ export interface TransportCounters {
 }
 
 const greetingWithinMs = 5000;
+/** Members that this one has not heard of yet and listens to all the same: more than can join between two appends. */
+const maxStrangers = 16;
 
 export class Transport {
   readonly counters: TransportCounters = { badFrames: 0, droppedMessages: 0, refusedConnections: 0 };
@@ -270,7 +272,15 @@ export class Transport {
     if (hello.from === memberId) return no('it claims to be this very member');
     if (this.#handlers.wasRemoved(hello.from))
       return { ...no(`member ${hello.from} was removed from this cluster`), why: 'removed' };
+    if (this.#isOneTooMany(hello.from)) return no(`${maxStrangers} members unknown here are connected already`);
     return undefined;
+  }
+
+  #isOneTooMany(from: MemberId): boolean {
+    if (this.#peers.has(from) || this.#hearing.has(from)) return false;
+    let strangers = 0;
+    for (const id of this.#hearing.keys()) if (!this.#peers.has(id)) strangers++;
+    return strangers >= maxStrangers;
   }
 
   #closed(channel: Channel, error: Error | undefined, from: string): void {

@@ -142,6 +142,26 @@ describe('members that come and go', () => {
     expect(old.events.filter((event) => event === 'down a1')).toHaveLength(1);
   });
 
+  test('not many who are not known are heard, so that nobody can make a member dial the world; known ones always are', async () => {
+    const { members, make, ports } = await twoMembers();
+    const { transport, start } = make(members[0]!);
+    await start();
+    const url = `http://127.0.0.1:${ports[0]}`;
+    const visit = (from: string) => dial(url, { ...meeting('messages'), from: asMemberId(from) }, 1000);
+    const visitors = await Promise.all(Array.from({ length: 16 }, (_, i) => visit(`b${i.toString(16)}`)));
+    await expect(visit('bbb')).rejects.toThrow('16 members unknown here are connected already');
+    expect(transport.counters.refusedConnections).toBe(1);
+    const { channel } = await visit('a1');
+    channel.close();
+    visitors[0]!.channel.close();
+    await until('there is room again', async () => {
+      const visitor = await visit('bbb');
+      visitors.push(visitor);
+      return true;
+    });
+    for (const visitor of visitors) visitor.channel.close();
+  });
+
   test('one that moved is dialled where it is now', async () => {
     const { members, make } = await twoMembers();
     const [first, second] = [make(members[0]!), make(members[1]!)];
