@@ -4,6 +4,7 @@
  */
 import type { Log } from '../log.ts';
 import { defaultMaxUncommittedBytes } from '../raft/settings.ts';
+import type { DiskRoom } from '../storage/disk.ts';
 import { defaultAllocationBytes, defaultSegmentBytes } from '../storage/wal.ts';
 import type { AlarmAction } from './alarms.ts';
 import type { KeyValues } from './kv.ts';
@@ -15,7 +16,7 @@ const checkEveryMs = 2000;
 const checkEveryBytes = defaultAllocationBytes;
 /**
  * What may come before the alarm stands (a leader's uncommitted entries), and what still may after it (deletes, compactions,
- * members): a segment, and the zeros ahead of it.
+ * members): a segment, and the zeros ahead of it. Of a small disk no more than a quarter is kept back for that.
  */
 export const logReserveBytes = defaultMaxUncommittedBytes + defaultSegmentBytes + defaultAllocationBytes;
 
@@ -23,8 +24,8 @@ export interface DiskSpaceOptions {
   readonly keyValues: Pick<KeyValues, 'alarms' | 'alarm' | 'sizeBytes'>;
   readonly driver: Pick<MemberDriver, 'memberId' | 'propose'>;
   readonly log: Log;
-  /** Bytes that may still be written; undefined where the file system does not tell. */
-  readonly freeBytes: () => Promise<number | undefined>;
+  /** Undefined where the file system does not tell. */
+  readonly look: () => Promise<DiskRoom | undefined>;
 }
 
 export class DiskSpace {
@@ -34,17 +35,22 @@ export class DiskSpace {
   #checking: Promise<void> | undefined;
   #unchecked = 0;
   #stopped = false;
-  /** As last looked at. */
-  freeBytes: number | undefined;
+  #room: DiskRoom | undefined;
 
   constructor(options: DiskSpaceOptions) {
     this.#options = options;
     this.#complaints = new OnceLog(options.log);
   }
 
+  /** When it was last looked at; undefined where it is not known. */
+  get freeBytes(): number | undefined {
+    return this.#room?.free;
+  }
+
   /** Less room than this raises the alarm: the log's reserve, and a snapshot of the state, own or received. */
   get floorBytes(): number {
-    return logReserveBytes + this.#options.keyValues.sizeBytes;
+    const quarter = (this.#room?.total ?? Number.POSITIVE_INFINITY) / 4;
+    return Math.floor(Math.min(logReserveBytes, quarter)) + this.#options.keyValues.sizeBytes;
   }
 
   /** More room than this lifts it again: apart from the floor, so that it does not come and go with every file. */
@@ -80,9 +86,9 @@ export class DiskSpace {
   }
 
   async #check(): Promise<void> {
-    const { keyValues, driver, log, freeBytes } = this.#options;
+    const { keyValues, driver, log, look } = this.#options;
     try {
-      this.freeBytes = await freeBytes();
+      this.#room = await look();
       const action = this.#due();
       if (action === undefined || this.#stopped) return;
       await keyValues.alarm(driver, action);

@@ -4,7 +4,7 @@ import { type EtcdServer, serveEtcd } from '../etcd/server.ts';
 import type { Log } from '../log.ts';
 import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
 import { type MemberId, RaftError } from '../raft/types.ts';
-import { freeBytes } from '../storage/disk.ts';
+import { diskRoom } from '../storage/disk.ts';
 import type { AlarmAction } from './alarms.ts';
 import { markRemoved, type OpenedMember, openMember } from './bootstrap.ts';
 import { DiskSpace } from './disk-space.ts';
@@ -141,7 +141,7 @@ export class RunningMember {
     });
     const space = { keyValues, driver: this.#memberDriver(), log };
     this.#quota = new Quota({ ...space, bytes: options.quotaBackendBytes });
-    this.#diskSpace = new DiskSpace({ ...space, freeBytes: () => freeBytes(options.dataDir) });
+    this.#diskSpace = new DiskSpace({ ...space, look: () => diskRoom(options.dataDir) });
   }
 
   get clientUrls(): readonly string[] {

@@ -41,10 +41,17 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** What may still be written to the file system that holds `path`; undefined where it does not say how large it is. */
-export async function freeBytes(path: string): Promise<number | undefined> {
+export interface DiskRoom {
+  /** Bytes that may still be written. */
+  readonly free: number;
+  /** Bytes of the whole file system. */
+  readonly total: number;
+}
+
+/** Of the file system that holds `path`; undefined where it does not say how large it is. */
+export async function diskRoom(path: string): Promise<DiskRoom | undefined> {
   const { bavail, bsize, blocks } = await statfs(path);
-  return blocks === 0 ? undefined : bavail * bsize;
+  return blocks === 0 ? undefined : { free: bavail * bsize, total: blocks * bsize };
 }
 
 const readBytes = 1 << 20;

@@ -26,8 +26,15 @@ describe('flags', () => {
       electionMs: 1000,
       snapshotPeriodMs: 0,
       maxLearners: 1,
+      quotaBackendBytes: 2 * 1024 ** 3,
       leaseReads: false,
     });
+  });
+
+  test('RS-24 a quota of 0 is etcd’s default, a negative one is none', () => {
+    const quotaOf = (text: string): number => parsed([`--quota-backend-bytes=${text}`]).quotaBackendBytes;
+    expect(['0', '-1', '8589934592'].map(quotaOf)).toEqual([2147483648, -1, 8589934592]);
+    expect(() => quotaOf('2GB')).toThrow('--quota-backend-bytes: "2GB" is not a whole number of bytes');
   });
 
   test('are taken as --x=y, as --x y and as -x, and the last one wins', () => {
