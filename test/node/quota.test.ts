@@ -1,7 +1,16 @@
+import { credentials, status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import { type EtcdError, etcdError } from '../../src/etcd/errors.ts';
-import { PutRequest, RequestOp, TxnRequest } from '../../src/etcd/gen/rpc.ts';
+import {
+  type AlarmRequest,
+  AlarmRequest_AlarmAction,
+  AlarmType,
+  MaintenanceClient,
+  PutRequest,
+  RequestOp,
+  TxnRequest,
+} from '../../src/etcd/gen/rpc.ts';
 import { KeyValues } from '../../src/node/kv.ts';
 import { encodeEntry } from '../../src/node/kv-entries.ts';
 import { putCost, Quota, txnCost } from '../../src/node/quota.ts';
@@ -138,5 +147,31 @@ describe('over etcd’s protocol', () => {
     const { errors } = await client.status();
     expect(errors).toEqual(['memberID:10276657743932975437 alarm:NOSPACE ']);
     expect((await client.alarms()).alarms).toEqual([{ memberID: '10276657743932975437', alarm: 1 }]);
+  });
+
+  test('RS-24 a client may raise the alarm of any member, and disarm it; it is told which it was', async () => {
+    await start();
+    const raw = new MaintenanceClient(single.url.replace('http://', ''), credentials.createInsecure());
+    const ask = (action: AlarmRequest['action'], alarm: AlarmRequest['alarm'], memberID = '171'): Promise<unknown> =>
+      new Promise((resolve, reject) => {
+        raw.alarm({ action, memberID, alarm }, (error, answer) => (error ? reject(error) : resolve(answer.alarms)));
+      });
+    const { GET, ACTIVATE, DEACTIVATE } = AlarmRequest_AlarmAction;
+    const { NONE, NOSPACE, CORRUPT } = AlarmType;
+    const alarm = { memberID: '171', alarm: NOSPACE };
+    try {
+      expect(await ask(ACTIVATE, NONE)).toEqual([]);
+      await expect(ask(ACTIVATE, CORRUPT)).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
+      expect(await ask(ACTIVATE, NOSPACE)).toEqual([alarm]);
+      expect(await ask(ACTIVATE, NOSPACE)).toEqual([alarm]);
+      await expect(client.put({ key: bytes('k') })).rejects.toMatchObject({ code: 'ETCD_NO_SPACE' });
+      expect([await ask(GET, NONE), await ask(GET, NOSPACE), await ask(GET, CORRUPT)]).toEqual([[alarm], [alarm], []]);
+      expect(await ask(DEACTIVATE, CORRUPT)).toEqual([]);
+      expect(await ask(DEACTIVATE, NOSPACE, '172')).toEqual([]);
+      expect(await ask(DEACTIVATE, NOSPACE)).toEqual([alarm]);
+      await client.put({ key: bytes('k') });
+    } finally {
+      raw.close();
+    }
   });
 });
