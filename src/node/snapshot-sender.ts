@@ -34,7 +34,11 @@ export interface SendOptions {
 
 /** Resolves when the receiver has the snapshot, or has said that it needs none. */
 export async function sendSnapshot(options: SendOptions): Promise<void> {
-  const { giveUpAfterMs, signal, counters } = options;
+  const { giveUpAfterMs, signal, counters, message, snapshot } = options;
+  // It would tell the receiver of a term in which this member does not lead, which no member does.
+  if (snapshot.meta.term > message.term) {
+    throw new Error(`the snapshot is of term ${snapshot.meta.term}, and this member led term ${message.term}`);
+  }
   let reached = -1;
   let movedAt = performance.now();
   for (;;) {

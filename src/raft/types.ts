@@ -70,9 +70,10 @@
  *    `raft.snapshotMeta(applied)`, writes state and meta durably, adds the snapshot's record to the log, then steps
  *    `snapshotTaken{meta}`; the core answers with `compact`. Keep the newest two snapshots at least.
  *  - Sending: `sendSnapshot{message}`: open the stored snapshot `message.meta` (or a newer durable one, then with its meta in
- *    the message), stream header and bytes to `message.to` on a connection of its own, and step `snapshotSent{to, ok}`:
- *    `ok` when the receiver says that it stored or refused it, not ok on any failure or when no snapshot can be opened. At
- *    most one per follower is outstanding. Keep that snapshot on disk while it is sent.
+ *    the message, but none of a later term than the message's: this member leads no more then), stream header and bytes to
+ *    `message.to` on a connection of its own, and step `snapshotSent{to, ok}`: `ok` when the receiver says that it stored or
+ *    refused it, not ok on any failure or when no snapshot can be opened. At most one per follower is outstanding. Keep that
+ *    snapshot on disk while it is sent.
  *  - Receiving: on the stream's header step `snapshotOffered{message}`. The core answers `receiveSnapshot` (spool the stream
  *    aside, verify whole, make durable) or `refuseSnapshot` (tell the sender, drop the stream). When stored: step
  *    `snapshotReceived{message}`; the core answers `installSnapshot` or, if it no longer needs it, `refuseSnapshot` (delete

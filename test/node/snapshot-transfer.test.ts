@@ -352,6 +352,14 @@ describe('a snapshot that does not arrive', () => {
     expect(attempts).toBe(1);
   });
 
+  test('a snapshot of a later term than that of the leader who was to send it does not go out: no leader sends such a one', async () => {
+    const { source, asked, send } = await pair();
+    const snapshot = await save(source, 7, state(1000));
+    const message = { ...messageAt(7), term: asTerm(snapshot.meta.term - 1) };
+    await expect(send(snapshot, { message })).rejects.toThrow('this member led term');
+    expect(asked).toEqual([]);
+  });
+
   test('HR-17 a member that stops ends what it sends', async () => {
     const { source, send } = await pair({ offer: () => new Promise(() => {}) });
     const stopping = new AbortController();

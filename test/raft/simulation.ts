@@ -377,10 +377,11 @@ export class Simulation {
     if (from !== undefined && !from.down) from.step({ type: 'snapshotSent', to: message.to, ok });
   }
 
-  /** The sender may have a newer one by now, and sends that. */
+  /** The sender may have a newer one by now, and sends that if it is none of a later leader. */
   #opened(stream: Stream): Stream {
     const newest = this.#byId.get(stream.message.from)?.newestSnapshot;
     if (newest === undefined || newest.meta.index <= stream.stored.meta.index) return stream;
+    if (newest.meta.term > stream.message.term) return stream;
     return { message: { ...stream.message, meta: newest.meta }, stored: newest };
   }
 
