@@ -122,7 +122,9 @@ describe('a proposal', () => {
     const { world, proposals } = newProposals();
     const change = { type: 'single', member: asMemberId('a'), suffrage: 'voter' } as const;
     for (let i = 0; i < 3; i++)
-      proposals.propose({ change, context: '', basedOn: asIndex(0) }, (error) => world.lost.push(`${i}: ${error.code}`));
+      proposals.propose({ change, context: '', basedOn: asIndex(0) }, (error) =>
+        world.lost.push(`${i}: ${error.code}`),
+      );
     proposals.onDropped([1], 'learnerBehind');
     proposals.onDropped([2], 'changePending');
     proposals.onDropped([3], 'changeInvalid');
