@@ -222,8 +222,8 @@ export class Driver {
   #tick(): void {
     this.#tickedUntil += this.#options.tickMs;
     this.#step({ type: 'tick' });
-    this.proposals.retry();
     this.proposals.expire();
+    this.proposals.retry();
     this.reads.tick();
   }
 

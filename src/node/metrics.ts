@@ -162,6 +162,11 @@ export class NodeMetrics {
       () => transport.counters.badFrames,
     );
     counter(
+      'raftsman_peer_bad_snapshots_total',
+      'Snapshot streams that held what no member sends.',
+      () => snapshots.counters.badStreams,
+    );
+    counter(
       'raftsman_peer_dropped_messages_total',
       'Messages to members out of reach.',
       () => transport.counters.droppedMessages,

@@ -32,6 +32,8 @@ interface Waiting {
   term: Term | undefined;
   /** A snapshot may contain it: only the deadline ends this. */
   unknown: boolean;
+  /** The leader's bound of uncommitted bytes kept it out of the log the last time. */
+  crowdedOut: boolean;
   /** Where the entry is, once that is known. */
   index: Index | undefined;
 }
@@ -73,7 +75,16 @@ export class Proposals {
     if (this.count >= maxProposals || this.#bytes + bytes > maxBytes) throw etcdError('ETCD_TOO_MANY_REQUESTS');
     this.#bytes += bytes;
     const deadline = this.#options.now() + this.#options.timeoutMs;
-    this.#hand({ payload, lost, deadline, id: 0, term: undefined, unknown: false, index: undefined });
+    this.#hand({
+      payload,
+      lost,
+      deadline,
+      id: 0,
+      term: undefined,
+      unknown: false,
+      crowdedOut: false,
+      index: undefined,
+    });
   }
 
   /** They went out to the leader of this term. */
@@ -102,6 +113,7 @@ export class Proposals {
       if (!waiting) continue;
       const final = finalError(reason);
       if (final === undefined) {
+        waiting.crowdedOut = reason === 'tooManyUncommitted';
         this.#lost(waiting);
       } else {
         this.#byId.delete(id);
@@ -143,10 +155,14 @@ export class Proposals {
     for (const waiting of this.#byId.values()) waiting.unknown = waiting.term !== undefined;
   }
 
-  /** GR-20: gives up what has waited too long. Only `ETCD_NO_LEADER` says that it was not done; a timeout leaves it open. */
+  /**
+   * GR-20: gives up what has waited too long. Only `ETCD_NO_LEADER` and `ETCD_TOO_MANY_REQUESTS` say that it was not done; a
+   * timeout leaves it open.
+   */
   expire(): void {
     const now = this.#options.now();
-    const error = ({ term }: Waiting): EtcdError => {
+    const error = ({ term, crowdedOut }: Waiting): EtcdError => {
+      if (term === undefined && crowdedOut) return etcdError('ETCD_TOO_MANY_REQUESTS');
       if (this.#options.hasLeader()) return etcdError('ETCD_TIMEOUT');
       return etcdError(term === undefined ? 'ETCD_NO_LEADER' : 'ETCD_TIMEOUT_LEADER_LOST');
     };
@@ -181,6 +197,7 @@ export class Proposals {
   #hand(waiting: Waiting): void {
     waiting.index = undefined;
     waiting.term = undefined;
+    waiting.crowdedOut = false;
     waiting.id = ++this.#lastId;
     this.#byId.set(waiting.id, waiting);
     this.#options.step(waiting.id, waiting.payload);

@@ -26,6 +26,8 @@ export interface TransferCounters {
   receivedSnapshots: number;
   /** Streams that went on where an earlier one broke off. */
   resumedSnapshots: number;
+  /** Streams that held what no member sends. */
+  badStreams: number;
   sentBytes: number;
   receivedBytes: number;
 }

@@ -9,6 +9,7 @@ import type { SnapshotSink, StoredSnapshotMeta } from '../storage/types.ts';
 import { type Channel, controlOf } from './channel.ts';
 import { ChannelEndedError, FrameInbox } from './frame-inbox.ts';
 import { FrameError } from './frames.ts';
+import { OnceLog } from './once.ts';
 import {
   chunkType,
   parseSnapshotHeader,
@@ -58,9 +59,11 @@ export class SnapshotReceiver {
   #kept: Spool | undefined;
   #forget = (): void => {};
   #stopped = false;
+  readonly #complaints: OnceLog;
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
+    this.#complaints = new OnceLog(options.log);
   }
 
   /** Never rejects: what goes wrong is told to the sender and logged. */
@@ -72,8 +75,14 @@ export class SnapshotReceiver {
       const header = parseSnapshotHeader(controlOf(await inbox.next()), from, self);
       answer = await this.#take(from, header, inbox, channel);
     } catch (error) {
-      log.warn('could not receive a snapshot', { from, error });
-      answer = { stored: false, reason: error instanceof Error ? error.message : String(error) };
+      const reason = error instanceof Error ? error.message : String(error);
+      if (error instanceof FrameError) {
+        this.#options.counters.badStreams++;
+        this.#complaints.warn('a snapshot holds what no member sends', { from, reason });
+      } else {
+        log.warn('could not receive a snapshot', { from, error });
+      }
+      answer = { stored: false, reason };
     }
     channel.sendControl(answer);
     inbox.drain();

@@ -58,6 +58,7 @@ export class Snapshots {
     failedSnapshotSends: 0,
     unavailableSnapshots: 0,
     resumedSnapshots: 0,
+    badStreams: 0,
     sentSnapshots: 0,
     receivedSnapshots: 0,
     sentBytes: 0,

@@ -140,6 +140,31 @@ describe('a proposal', () => {
   });
 });
 
+describe('proposals that a leader has no room for', () => {
+  test('RS-26 are proposed again until their time is up, and then the client is told so: nothing of it is in the log', () => {
+    const { world, proposals, propose } = newProposals();
+    propose('a');
+    proposals.onDropped([1], 'tooManyUncommitted');
+    proposals.expire();
+    proposals.retry();
+    expect([world.stepped, world.lost]).toEqual([[1, 2], []]);
+    proposals.onDropped([2], 'tooManyUncommitted');
+    world.now = 1000;
+    proposals.expire();
+    expect([proposals.count, world.lost]).toEqual([0, ['a: ETCD_TOO_MANY_REQUESTS']]);
+  });
+
+  test('RS-26 GR-20 and that found room at last may be in the log when their time is up: a timeout', () => {
+    const { world, proposals, propose } = newProposals();
+    propose('a');
+    proposals.onDropped([1], 'tooManyUncommitted');
+    proposals.retry();
+    world.now = 1000;
+    proposals.expire();
+    expect(world.lost).toEqual(['a: ETCD_TIMEOUT']);
+  });
+});
+
 describe('reads', () => {
   function newReads() {
     const world = { now: 0, leader: true, asked: [] as number[] };

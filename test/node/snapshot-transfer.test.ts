@@ -29,6 +29,7 @@ const counters = (): TransferCounters => ({
   sentSnapshots: 0,
   receivedSnapshots: 0,
   resumedSnapshots: 0,
+  badStreams: 0,
   sentBytes: 0,
   receivedBytes: 0,
 });
@@ -294,8 +295,8 @@ describe('a snapshot that does not arrive', () => {
     expect(await readdir(target.folder)).toEqual([]);
   });
 
-  test('a header that makes no sense is refused', async () => {
-    const { openChannel, messages } = await pair();
+  test('a header that makes no sense is refused, counted each time and told once', async () => {
+    const { openChannel, messages, received } = await pair();
     for (const header of [
       {},
       { message: { ...messageAt(7), from: to }, size: 1, crc: '' },
@@ -312,7 +313,8 @@ describe('a snapshot that does not arrive', () => {
       channel.sendControl(header);
       expect(await answer).toEqual({ stored: false, reason: 'the header of a snapshot makes no sense' });
     }
-    expect(messages().length).toBe(7);
+    expect(received.badStreams).toBe(7);
+    expect(messages()).toEqual(['a snapshot holds what no member sends']);
   });
 
   test('ES-15 an error where it is read reaches the receiver: it keeps a beginning that is no snapshot', async () => {
