@@ -139,9 +139,10 @@ export class TestMember {
     return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1]);
   }
 
-  /** Ready and answering. */
-  ready(withinMs?: number): Promise<true> {
-    return until(`${this.name} ready`, async () => (await this.http('/readyz')).status === 200, withinMs);
+  /** Ready, and its client has a connection: one that found the port closed waits before it tries again. */
+  async ready(withinMs?: number): Promise<true> {
+    await until(`${this.name} ready`, async () => (await this.http('/readyz')).status === 200, withinMs);
+    return until(`${this.name} answering`, async () => (await this.client.status()) !== undefined, withinMs);
   }
 }
 
