@@ -31,19 +31,21 @@ const steady: readonly (readonly [what: number, weight: number])[] = [
   [420, 20], // persist
   [620, 5], // apply
   [700, 10], // tick
-  [800, 2], // propose
+  [800, 4], // propose
   [870, 1], // read
   [1095, 6], // read from a leader
   [890, 0.5], // lose
-  [965, 0.2], // crash
-  [970, 1], // restart
-  [990, 0.3], // cut off
-  [992, 0.4], // mend
-  [994, 0.15], // stand still
+  [965, 0.15], // crash
+  [970, 2], // restart
+  [990, 0.1], // cut off
+  [992, 0.3], // mend
+  [994, 0.04], // stand still
   [1000, 0.2], // change
-  [1060, 0.4], // transfer
-  [1075, 0.3], // cut a link
-  [1085, 0.1], // join
+  [1060, 0.3], // transfer
+  [1075, 0.1], // cut a link one way
+  [1080, 0.6], // besiege a leader
+  [1092, 0.3], // campaign
+  [1085, 0.05], // join
 ];
 const steadyWeight = steady.reduce((sum, [, weight]) => sum + weight, 0);
 

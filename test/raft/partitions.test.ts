@@ -11,7 +11,7 @@ function partition(simulation: Simulation, pairs: readonly boolean[]): (one: Mem
   for (const [k, one] of members.entries()) {
     for (const other of members.slice(k + 1)) {
       if (!pairs[at++]) continue;
-      simulation.cut(one, other);
+      simulation.links.cut(one, other);
       for (const { id } of [one, other]) heard.set(id, heard.get(id)! - 1);
     }
   }
@@ -56,7 +56,7 @@ describe('links that are cut and others that are not', () => {
     simulation.pass(30);
     const [leader] = leading(simulation);
     const [one] = simulation.members.filter((member) => member !== leader);
-    simulation.cut(leader!, one!);
+    simulation.links.cut(leader!, one!);
     const { term } = leader!.raft;
     simulation.pass(20);
     expect(leading(simulation).every(({ raft }) => raft.term > term)).toBe(true);

@@ -16,6 +16,7 @@ import {
   type Suffrage,
 } from '../../src/raft/types.ts';
 import { Invariants, SafetyViolation } from './invariants.ts';
+import { Links } from './links.ts';
 import { bytes, Member, type StoredSnapshot } from './member.ts';
 import { type Move, seeded, type World } from './moves.ts';
 
@@ -36,8 +37,7 @@ export class Simulation {
   #streams: Stream[] = [];
   /** Of which the receiver has a part. */
   #spooling: Stream[] = [];
-  /** `a>b`: what a sends to b is lost. */
-  #cutLinks = new Set<string>();
+  readonly links = new Links();
   /** Rounds for which a member stands still. */
   #still = new Map<string, number>();
   /** Who ticked in this round of steady clocks. */
@@ -104,8 +104,8 @@ export class Simulation {
     else if (what < 965) this.#snapshot(member);
     else if (what < 970) this.#crash(member, which % 3);
     else if (what < 990) this.#restart(member);
-    else if (what < 992) this.#cutOff(member);
-    else if (what < 994) this.#cutLinks.clear();
+    else if (what < 992) this.links.isolate(member, members);
+    else if (what < 994) this.links.mend();
     else this.#leap(member);
   }
 
@@ -114,17 +114,14 @@ export class Simulation {
     else if (what < 1050) this.#joint(which);
     else if (what < 1060) this.#changeSomewhere(which, { type: 'leaveJoint' });
     else if (what < 1075) this.#transfer(which);
-    else if (what < 1085) this.#cutLinks.add(`${member.id}>${this.#anybody(which).id}`);
+    else if (what < 1080) this.links.cutOneWay(member, this.#anybody(which));
+    else if (what < 1085) this.links.besiege(this.#leader() ?? member, this.#anybody(which), this.members);
     else if (what < 1090) this.#join(which);
-    else if (what < 1093) this.#destroyRemoved();
+    else if (what < 1092) this.#destroyRemoved();
+    else if (what < 1093) this.#act(member, () => member.step({ type: 'campaign' }));
     else if (what < 1095)
       this.#act(member, () => member.step({ type: 'unreachable', member: this.#anybody(which).id }));
     else this.#readFromLeader(which);
-  }
-
-  /** What these two say to each other is lost from now on. */
-  cut(one: Member, other: Member): void {
-    this.#cutLinks.add(`${one.id}>${other.id}`).add(`${other.id}>${one.id}`);
   }
 
   /** Time in which everything happens that can. */
@@ -137,7 +134,7 @@ export class Simulation {
 
   /** Heals everything and runs until all members agree; throws when they do not within a bounded time. */
   heal(): void {
-    this.#cutLinks.clear();
+    this.links.mend();
     this.#still.clear();
     for (const member of this.members) this.#restart(member);
     for (let round = 0; round < 300; round++) {
@@ -222,7 +219,7 @@ export class Simulation {
   #receive(message: Message): void {
     const to = this.#byId.get(message.to);
     if (to === undefined || to.down || message.type === 'snapshot') return;
-    if (!this.#cutLinks.has(`${message.from}>${message.to}`)) to.step({ type: 'receive', message });
+    if (!this.links.loses(message.from, message.to)) to.step({ type: 'receive', message });
   }
 
   #tick(member: Member): void {
@@ -363,7 +360,7 @@ export class Simulation {
     this.#spooling = this.#spooling.filter((one) => one !== stream);
     const { message, stored } = begins ? this.#opened(stream) : stream;
     const [from, to] = [this.#byId.get(message.from), this.#byId.get(message.to)];
-    const ok = !lost && to !== undefined && !this.#isIdle(to) && !this.#cutLinks.has(`${message.from}>${message.to}`);
+    const ok = !lost && to !== undefined && !this.#isIdle(to) && !this.links.loses(message.from, message.to);
     if (ok && begins) {
       const wanted = to.step({ type: 'snapshotOffered', message }).some(({ type }) => type === 'receiveSnapshot');
       if (wanted) {
@@ -405,9 +402,5 @@ export class Simulation {
 
   #restart(member: Member): void {
     if (member.down) member.restart();
-  }
-
-  #cutOff({ id }: Member): void {
-    for (const other of this.#byId.keys()) this.#cutLinks.add(`${id}>${other}`).add(`${other}>${id}`);
   }
 }
