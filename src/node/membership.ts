@@ -255,10 +255,12 @@ export class Membership {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       await driver.linearize();
-      // What was checked holds when it is done: the leader takes the change for this configuration or not at all.
+      // What was checked holds when it is done: the leader takes the change for this configuration or not at all. The list of
+      // members is that of the applied entries, and the log may be ahead of it.
       const basedOn = driver.status().configurationIndex;
-      const { change, action } = prepare(basedOn);
       try {
+        if (basedOn > keyValues.appliedIndex) throw etcdError('ETCD_CHANGE_PENDING');
+        const { change, action } = prepare(basedOn);
         await keyValues.change(driver, { change, basedOn }, action);
         log.info('membership changed', { ...action });
         return action.id;

@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { type EtcdError, etcdError } from '../../src/etcd/errors.ts';
 import { decimalId } from '../../src/etcd/ids.ts';
 import { createLog } from '../../src/log.ts';
+import { encodeContext } from '../../src/node/book.ts';
 import { KeyValues } from '../../src/node/kv.ts';
 import { type MemberDriver, Membership } from '../../src/node/membership.ts';
 import { configurationOf } from '../../src/raft/configuration.ts';
@@ -34,6 +35,7 @@ function newService(members: readonly MemberId[] = [self], started: readonly Mem
     /** What the leader says to the next changes, and what happens meanwhile. */
     refusals: [] as { readonly error: EtcdError; readonly meanwhile?: () => void }[],
     changes: [] as ConfigurationChange[],
+    onRead: () => {},
   };
   const apply = (change: ConfigurationChange, context: string): void => {
     world.configuration = changed(world.configuration, change);
@@ -65,7 +67,7 @@ function newService(members: readonly MemberId[] = [self], started: readonly Mem
       if (refusal) lost(refusal.error);
       else apply(change, context);
     },
-    linearize: () => Promise.resolve(),
+    linearize: () => Promise.resolve(world.onRead()),
     transferLeadership: (to) => {
       world.transfers.push(to);
       return Promise.resolve(world.failure);
@@ -106,6 +108,27 @@ describe('a change of the membership', () => {
     // Gone and added again, it is another one: whoever still has the old one's disk is not taken for it.
     await membership.remove(await other);
     expect(await membership.add([urlOf('x')], true)).not.toBe(await other);
+  });
+
+  test('RS-13 GR-21 is not checked against a list that its own log is ahead of: what is about to be there is seen', async () => {
+    const { world, keyValues, membership, driver, ready } = newService();
+    await ready;
+    // Somebody else's addition has come into the log here, and is not applied yet.
+    world.configuration = { ...world.configuration, learners: [c] };
+    world.index = keyValues.appliedIndex + 1;
+    const context = encodeContext({
+      process: 1,
+      sequence: 1,
+      action: { type: 'add', id: c, peerUrls: [urlOf('x')], toVote: true },
+    });
+    const entry = encodeConfiguration(world.configuration, context);
+    let reads = 0;
+    world.onRead = () => {
+      reads++;
+      if (reads === 2) keyValues.apply(driver.status().configurationIndex, 1, entry, 'configuration');
+    };
+    await expect(membership.add([urlOf('x')], false)).rejects.toMatchObject({ code: 'ETCD_PEER_URL_EXISTS' });
+    expect([reads, world.changes]).toEqual([2, []]);
   });
 
   test('does not wait for ever', async () => {
