@@ -2,8 +2,8 @@
  * Which members ran out of space: part of the replicated state, so that all members refuse the same writes. `NOSPACE` is the
  * one alarm of etcd's that is raised here.
  */
+import { isId } from '../raft/membership.ts';
 import { asMemberId, type MemberId } from '../raft/types.ts';
-import { isId } from './identity.ts';
 import { KvError } from './kv-errors.ts';
 
 /** `quota`: stays until somebody disarms it, as one that a client raised. `disk`: lifted when there is room again. */

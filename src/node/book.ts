@@ -3,9 +3,9 @@
  * configuration says that, and an entry that changes the configuration tells the book what it means (`MembershipAction`).
  */
 import { etcdError } from '../etcd/errors.ts';
-import { decodeConfiguration } from '../raft/membership.ts';
+import { decodeConfiguration, isId } from '../raft/membership.ts';
 import { asMemberId, type Entry, type MemberId } from '../raft/types.ts';
-import { type ClusterMember, isId, peerUrlsFrom } from './identity.ts';
+import { type ClusterMember, peerUrlsFrom } from './identity.ts';
 import { KvError } from './kv-errors.ts';
 
 export interface BookMember {

@@ -3,12 +3,13 @@
  * of different clusters never exchange more than this.
  */
 import { connect } from 'node:net';
+import { isId } from '../raft/membership.ts';
 import { asMemberId, type MemberId } from '../raft/types.ts';
 import { version } from '../version.ts';
 import { Channel, controlOf } from './channel.ts';
 import { hostAndPort } from './flags.ts';
 import { FrameError } from './frames.ts';
-import { genesisFrom, isId, type MemberIdentity, peerUrlsFrom } from './identity.ts';
+import { genesisFrom, type MemberIdentity, peerUrlsFrom } from './identity.ts';
 
 /** 2: configuration changes, leadership transfer, joining. */
 export const protocolVersion = 2;

@@ -1,5 +1,6 @@
 /** Who is who: ids as etcd derives them, so that the same flags give the same ids. */
 import { createHash } from 'node:crypto';
+import { compareIds, isId } from '../raft/membership.ts';
 import { asMemberId, type MemberId } from '../raft/types.ts';
 import type { NodeOptions } from './flags.ts';
 
@@ -24,12 +25,6 @@ export interface MemberIdentity {
 }
 
 const first8Bytes = (data: Uint8Array | string): bigint => createHash('sha1').update(data).digest().readBigUInt64BE(0);
-
-/** In the order of the numbers that they are. */
-export function compareIds(a: MemberId, b: MemberId): number {
-  const [left, right] = [a.padStart(16, '0'), b.padStart(16, '0')];
-  return left < right ? -1 : left > right ? 1 : 0;
-}
 
 /**
  * `configurationIndex`: of the configuration that a later member is added to. Two who add the same addresses at the same time
@@ -60,9 +55,6 @@ export function identityOf(
   const self = members.find(({ name }) => name === options.name)!;
   return { clusterId: clusterIdOf(members.map(({ id }) => id)), memberId: self.id, genesis: { token, members } };
 }
-
-/** A uint64 as lowercase hex: what is logged about strangers is short and plain. */
-export const isId = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{1,16}$/.test(value);
 
 /** Addresses from outside; undefined when they are none. */
 export function peerUrlsFrom(value: unknown): string[] | undefined {

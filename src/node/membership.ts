@@ -9,6 +9,7 @@ import { decimalId } from '../etcd/ids.ts';
 import type { SnapshotMember } from '../etcd/maintenance-stream.ts';
 import type { Log } from '../log.ts';
 import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
+import { compareIds } from '../raft/membership.ts';
 import type {
   Configuration,
   ConfigurationChange,
@@ -19,7 +20,7 @@ import type {
 } from '../raft/types.ts';
 import type { MembershipAction } from './book.ts';
 import { memberUrls } from './flags.ts';
-import { compareIds, memberIdOf } from './identity.ts';
+import { memberIdOf } from './identity.ts';
 import type { KeyValues, Proposer } from './kv.ts';
 
 /** What the services ask of the member's driver. Ids are lowercase hex. */

@@ -4,8 +4,9 @@
  */
 import { CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest } from '../etcd/gen/rpc.ts';
 import { checkDelete, checkPut, checkTxn } from '../etcd/validate.ts';
+import { isId } from '../raft/membership.ts';
 import { isCause } from './alarms.ts';
-import { isId, peerUrlsFrom } from './identity.ts';
+import { peerUrlsFrom } from './identity.ts';
 import { decodeEntry, type KvEntry } from './kv-entries.ts';
 
 /** Whether this is an entry as a member of this version makes it. */

@@ -9,17 +9,11 @@ import {
   type MemberChange,
   type MemberId,
   RaftError,
-  type Suffrage,
 } from './types.ts';
 
 const invalid = (message: string): RaftError => new RaftError('RAFT_CHANGE_INVALID', message);
 
 export const isJoint = (configuration: Configuration): boolean => configuration.votersOutgoing.length > 0;
-
-export function suffrageOf({ voters, learners }: Configuration, member: MemberId): Suffrage {
-  if (voters.includes(member)) return 'voter';
-  return learners.includes(member) ? 'learner' : 'none';
-}
 
 /** The configuration after a change. Throws `RAFT_CHANGE_INVALID` with the reason. */
 export function changed(configuration: Configuration, change: ConfigurationChange): Configuration {
@@ -69,11 +63,14 @@ function withSuffrages(before: Configuration, changes: readonly MemberChange[]):
   return { ...before, voters: sorted(voters), learners: sorted(learners), learnersNext: sorted(learnersNext) };
 }
 
-/** In the order of the numbers that ids are, so that equal configurations have equal bytes. */
-function sorted(members: Iterable<MemberId>): MemberId[] {
-  const key = (id: MemberId): string => id.padStart(16, '0');
-  return [...new Set(members)].sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0));
+/** In the order of the numbers that they are. */
+export function compareIds(a: MemberId, b: MemberId): number {
+  const [left, right] = [a.padStart(16, '0'), b.padStart(16, '0')];
+  return left < right ? -1 : left > right ? 1 : 0;
 }
+
+/** Equal configurations have equal bytes. */
+const sorted = (members: Iterable<MemberId>): MemberId[] => [...new Set(members)].sort(compareIds);
 
 const lists = ['voters', 'votersOutgoing', 'learners', 'learnersNext'] as const;
 
@@ -127,14 +124,16 @@ export function changeFrom(value: unknown): ConfigurationChange | null {
 
 function memberChangeFrom(value: unknown): MemberChange | null {
   const { member, suffrage } = (value ?? {}) as Readonly<Record<string, unknown>>;
-  if (!isMemberId(member)) return null;
-  return suffrage === 'voter' || suffrage === 'learner' || suffrage === 'none' ? { member, suffrage } : null;
+  if (!isId(member)) return null;
+  const isKnown = suffrage === 'voter' || suffrage === 'learner' || suffrage === 'none';
+  return isKnown ? { member: asMemberId(member), suffrage } : null;
 }
 
-const isMemberId = (value: unknown): value is MemberId => typeof value === 'string' && /^[0-9a-f]{1,16}$/.test(value);
+/** A uint64 as lowercase hex: what is logged about strangers is short and plain. */
+export const isId = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{1,16}$/.test(value);
 
 function membersFrom(value: unknown): MemberId[] | null {
-  return Array.isArray(value) && value.every(isMemberId) ? value.map((id) => asMemberId(id)) : null;
+  return Array.isArray(value) && value.every(isId) ? value.map((id) => asMemberId(id)) : null;
 }
 
 function parsed(data: Uint8Array): Readonly<Record<string, unknown>> {

@@ -1,7 +1,6 @@
 /** A leader's side of replication: what to send to whom, what an answer means, when something is committed. */
 import { quorumIndex, voteResult } from './configuration.ts';
 import type { Core } from './core.ts';
-import { entrySize } from './log.ts';
 import type { Progress } from './progress.ts';
 import { asIndex, type Entry, type Index, type MemberId, type Message } from './types.ts';
 
@@ -90,10 +89,7 @@ function sendAppend(core: Core, to: MemberId, progress: Progress, withEntries: b
   if (progress.state === 'replicate') {
     if (entries.length > 0) {
       progress.next = asIndex(end + 1);
-      progress.window.add(
-        end,
-        entries.reduce((sum, entry) => sum + entrySize(entry), 0),
-      );
+      progress.window.add(end, log.sizeBetween(prevIndex, end));
     }
     progress.commitSent = asIndex(Math.max(progress.commitSent, Math.min(commit, end)));
   }

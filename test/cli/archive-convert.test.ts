@@ -2,22 +2,15 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { runArchive } from '../../src/cli/archive.ts';
 import { archiveOf, goodPieces, sampleState } from '../archive/samples.ts';
 import { goraftFile, goraftJson, storeSnapshot } from '../archive/sources/samples.ts';
+import { archive } from './run.ts';
 
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'raftsman-cli-convert-'));
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
-
-async function archive(...argv: string[]) {
-  let out = '';
-  let err = '';
-  const status = await runArchive(argv, { stdout: (text) => (out += text), stderr: (text) => (err += text), env: {} });
-  return { status, out, err };
-}
 
 const snapshot = (term: number, index: number) =>
   goraftFile(goraftJson(sampleState(400, index), { lastTerm: term, lastIndex: index }));

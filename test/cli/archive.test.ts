@@ -2,10 +2,10 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { runArchive } from '../../src/cli/archive.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import { archiveOf, goodPieces } from '../archive/samples.ts';
 import { type Single, startSingle } from '../etcd/single.ts';
+import { archive } from './run.ts';
 
 let member: Single;
 let folder: string;
@@ -21,13 +21,6 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'raftsman-cli-'));
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
-
-async function archive(...argv: string[]) {
-  let out = '';
-  let err = '';
-  const status = await runArchive(argv, { stdout: (text) => (out += text), stderr: (text) => (err += text), env: {} });
-  return { status, out, err };
-}
 
 describe('raftsman archive', () => {
   test('save, inspect and verify a file', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { checkInitialCluster, type NodeOptions, nodeUsage, parseFlags } from '../../src/node/flags.ts';
-import { clusterIdOf, compareIds, identityOf, memberIdOf } from '../../src/node/identity.ts';
+import { clusterIdOf, identityOf, memberIdOf } from '../../src/node/identity.ts';
+import { compareIds } from '../../src/raft/membership.ts';
 import { asMemberId } from '../../src/raft/types.ts';
 
 function parsed(argv: string[], environment: NodeJS.ProcessEnv = {}): NodeOptions {
