@@ -22,7 +22,7 @@ const expressions = (description: string, operators: readonly string[]) =>
     ),
   );
 
-const labelSelector = (description: string) =>
+export const labelSelector = (description: string) =>
   Type.Optional(
     Type.Object(
       {
