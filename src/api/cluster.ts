@@ -10,6 +10,7 @@ import {
   immutable,
   integer,
   listOf,
+  mapOf,
   nameOf,
   quantity,
   rules,
@@ -38,48 +39,67 @@ export const archiveKey = (description: string) =>
 export const checksum = (description: string) =>
   Type.String({ description, minLength: 64, maxLength: 64, pattern: '^[0-9a-f]{64}$' });
 
+const timing = (type: string, field: string) =>
+  Type.Object(
+    {
+      heartbeatMilliseconds: integer('How often the leader tells the members that it is there, in milliseconds.', {
+        minimum: 10,
+        maximum: 10_000,
+        default: 100,
+      }),
+      electionMilliseconds: integer(
+        'How long a member waits for the leader before it stands for election, in milliseconds: at least 5 heartbeats.',
+        { minimum: 50, maximum: 50_000, default: 1000 },
+      ),
+    },
+    {
+      description: `Settings of the ${type} engine.`,
+      default: {},
+      ...rules({
+        rule: 'self.electionMilliseconds >= 5 * self.heartbeatMilliseconds',
+        message: `spec.engine.${field}.electionMilliseconds must be at least 5 times spec.engine.${field}.heartbeatMilliseconds`,
+        fieldPath: '.electionMilliseconds',
+      }),
+    },
+  );
+
 const engine = Type.Object(
   {
     type: choice(
-      ['Embedded'],
-      "The kind of members. Embedded: Raftsman's own node, which speaks the etcd v3 protocol.",
+      ['Embedded', 'Etcd'],
+      "The kind of members. Embedded: Raftsman's own node, which speaks the etcd v3 protocol. Etcd: upstream etcd.",
       {
         default: 'Embedded',
         ...rules(immutable('spec.engine.type', 'restore a snapshot into a new cluster to change the engine')),
       },
     ),
-    version: Type.Optional(text("The engine's version, shown in status.version. Default: the operator's own.", 64)),
+    version: Type.Optional(
+      text("The engine's version, such as 3.6.8 for Etcd. Default: the newest that the operator knows.", 64),
+    ),
     image: Type.Optional(
       Type.String({
-        description: "The container image of the members. Default: the operator's own image.",
+        description:
+          "The container image of the members. Default: the operator's own image, and for Etcd the one of the version.",
         minLength: 1,
         maxLength: 512,
         pattern: '^[^\\s]+$',
       }),
     ),
-    embedded: Type.Object(
-      {
-        heartbeatMilliseconds: integer('How often the leader tells the members that it is there, in milliseconds.', {
-          minimum: 10,
-          maximum: 10_000,
-          default: 100,
-        }),
-        electionMilliseconds: integer(
-          'How long a member waits for the leader before it stands for election, in milliseconds: at least 5 heartbeats.',
-          { minimum: 50, maximum: 50_000, default: 1000 },
-        ),
-      },
-      {
-        description: 'Settings of the Embedded engine.',
-        default: {},
-        ...rules({
-          rule: 'self.electionMilliseconds >= 5 * self.heartbeatMilliseconds',
-          message:
-            'spec.engine.embedded.electionMilliseconds must be at least 5 times spec.engine.embedded.heartbeatMilliseconds',
-          fieldPath: '.electionMilliseconds',
-        }),
-      },
+    flags: Type.Optional(
+      mapOf(text('The value of the flag.', 4096), {
+        description:
+          'More flags of the members, without dashes, such as max-request-bytes. Those that the operator sets itself are refused.',
+        maxProperties: 64,
+      }),
     ),
+    quotaBytes: Type.Optional(
+      integer('The size of the data, history included, above which writes are refused, in bytes.', {
+        minimum: 16_777_216,
+        maximum: 1_099_511_627_776,
+      }),
+    ),
+    embedded: timing('Embedded', 'embedded'),
+    etcd: timing('Etcd', 'etcd'),
   },
   { description: 'The kind of Raft system and its settings.', default: {} },
 );
@@ -93,13 +113,24 @@ const storage = Type.Object(
           message: 'spec.storage.size must be at least 16Mi: it holds the log and two snapshots of all data',
         },
         {
-          rule: 'quantity(string(self)).compareTo(quantity(string(oldSelf))) == 0',
-          message: 'spec.storage.size is immutable: restore a snapshot into a new cluster of the size wanted',
+          rule: 'quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0',
+          message: 'spec.storage.size can only grow: restore a snapshot into a new cluster of the size wanted',
           reason: 'FieldValueForbidden',
         },
       ),
     }),
     storageClassName: Type.Optional(nameOf("The StorageClass of the volumes. Default: the cluster's default class.")),
+    retention: Type.Object(
+      {
+        whenScaled: choice(['Retain', 'Delete'], 'What becomes of the volume of a member that was removed.', {
+          default: 'Retain',
+        }),
+        whenDeleted: choice(['Retain', 'Delete'], 'What becomes of the volumes when the RaftCluster is deleted.', {
+          default: 'Retain',
+        }),
+      },
+      { description: 'What becomes of volumes that no member uses any more.', default: {} },
+    ),
   },
   {
     description: 'The volume of each member.',
@@ -145,18 +176,10 @@ const bootstrap = Type.Object(
   { description: 'What the members start from when they first start. Usually written by a RaftRestore.' },
 );
 
-const replicas = integer('How many members vote: an odd number, so that one more member is never one more risk.', {
-  minimum: 1,
-  maximum: 9,
-  default: 3,
-  ...rules(
-    { rule: 'self % 2 == 1', message: 'spec.replicas must be odd: 1, 3, 5, 7 or 9' },
-    immutable(
-      'spec.replicas',
-      'members cannot be added or removed in this version; restore into a new cluster instead',
-    ),
-  ),
-});
+const replicas = integer(
+  'How many members vote. An odd number: an even one survives no more failures than one member less. 0: hibernated.',
+  { minimum: 0, maximum: 9, default: 3 },
+);
 
 const members = {
   replicas,
@@ -191,9 +214,38 @@ const memberStatus = Type.Object(
     id: Type.Optional(text("The member's id in the cluster, in hex.", 64)),
     role: Type.Optional(choice(['Leader', 'Follower', 'Candidate', 'Learner'], 'What the member does at present.')),
     ready: flag('Whether the member serves.'),
+    state: Type.Optional(
+      choice(
+        ['Serving', 'Starting', 'Learning', 'Slow', 'Hung', 'Dead', 'Lost'],
+        'How the member is. Hung: it holds its port and does not answer. Lost: its data are gone or corrupt.',
+      ),
+    ),
     message: Type.Optional(text('What keeps the member from serving.', 1024)),
   },
   { description: 'One member as the operator last saw it.' },
+);
+
+const operation = Type.Object(
+  {
+    type: choice(
+      ['ScaleUp', 'ScaleDown', 'ReplaceMember', 'Update', 'Snapshot', 'Restore', 'Compaction', 'GrowDisk', 'Rotation'],
+      'What is being done.',
+    ),
+    holder: Type.Optional(text('The object that does it, as Kind/name. Absent: the cluster itself.', 512)),
+    member: Type.Optional(text('The member that it is about.', 253)),
+    message: Type.Optional(text('What is being done, for people.', 1024)),
+    since: time('When it began.'),
+  },
+  { description: 'The one operation on this cluster: others wait until it is over.' },
+);
+
+const alarm = Type.Object(
+  {
+    type: choice(['NoSpace', 'Corrupt'], 'The kind of alarm.'),
+    member: text('The name of the member that raised it, or its id where it has no name.', 253),
+    message: text('What it means and what to do.', 1024),
+  },
+  { description: 'An alarm that a member has raised.' },
 );
 
 export const clusterStatus = Type.Object(
@@ -212,6 +264,14 @@ export const clusterStatus = Type.Object(
     formed: Type.Optional(
       flag('Whether all members have once served together. From then on an empty disk is a lost member.'),
     ),
+    size: Type.Optional(
+      integer('How many members the cluster has or, hibernated, had: the pods that there are when it runs.', {
+        minimum: 0,
+        maximum: 1000,
+      }),
+    ),
+    operation: Type.Optional(operation),
+    alarms: Type.Optional(listOf(alarm, { description: 'Alarms that stand.', maxItems: 64, keys: ['type', 'member'] })),
     members: Type.Optional(listOf(memberStatus, { description: 'The members.', maxItems: 32, keys: ['name'] })),
     lastSnapshot: Type.Optional(
       Type.Object(
@@ -242,7 +302,10 @@ export type RaftClusterSpec = Static<typeof clusterSpec>;
 export type NewClusterSpec = Static<typeof newClusterSpec>;
 export type RaftClusterStatus = Static<typeof clusterStatus>;
 export type MemberStatus = Static<typeof memberStatus>;
+export type MemberState = NonNullable<MemberStatus['state']>;
+export type Operation = Static<typeof operation>;
+export type Alarm = Static<typeof alarm>;
 export type PodTemplate = Static<typeof podTemplate>;
 export type RaftCluster = Resource<'RaftCluster', RaftClusterSpec, RaftClusterStatus>;
 /** Condition types of a RaftCluster. */
-export type ClusterCondition = 'Ready' | 'Progressing' | 'Degraded';
+export type ClusterCondition = 'Available' | 'Ready' | 'Progressing' | 'Degraded';

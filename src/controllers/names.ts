@@ -51,6 +51,15 @@ export function memberHost(cluster: string, namespace: string, member: string): 
   return `${member}.${clusterNames(cluster).peers}.${namespace}.svc`;
 }
 
+/** The member whose peer address this is: known before it has published its name. */
+export function memberOfUrl(cluster: string, peerUrls: readonly string[]): string | undefined {
+  for (const url of peerUrls) {
+    const host = URL.canParse(url) ? (new URL(url).hostname.split('.')[0] ?? '') : '';
+    if (ordinalOf(cluster, host) !== undefined) return host;
+  }
+  return undefined;
+}
+
 export function memberEndpoints(cluster: string, namespace: string, replicas: number): string[] {
   return memberNames(cluster, replicas).map(
     (member) => `http://${memberHost(cluster, namespace, member)}:${PORTS.client}`,

@@ -22,8 +22,12 @@ describe('defaults', () => {
     });
     expect(cluster.spec).toEqual({
       replicas: 3,
-      engine: { type: 'Embedded', embedded: { heartbeatMilliseconds: 100, electionMilliseconds: 1000 } },
-      storage: { size: '1Gi' },
+      engine: {
+        type: 'Embedded',
+        embedded: { heartbeatMilliseconds: 100, electionMilliseconds: 1000 },
+        etcd: { heartbeatMilliseconds: 100, electionMilliseconds: 1000 },
+      },
+      storage: { size: '1Gi', retention: { whenScaled: 'Retain', whenDeleted: 'Retain' } },
       log: { snapshotThreshold: 8192, snapshotPeriodSeconds: 120, trailingLogs: 10240 },
       paused: false,
     });

@@ -104,6 +104,8 @@ export const examples: readonly Example[] = [
   { title: 'the least cluster', manifest: cluster() },
   { title: 'a cluster with every field', manifest: everything },
   { title: 'a cluster of one', manifest: cluster({ replicas: 1 }) },
+  { title: 'an even number of members', manifest: cluster({ replicas: 4 }) },
+  { title: 'a hibernated cluster', manifest: cluster({ replicas: 0 }) },
   { title: 'a cluster with the longest name', manifest: cluster({}, 'c'.repeat(40)) },
   ...['16Mi', '1.5Gi', '20000000', '1e9', 17_000_000].map((size) => ({
     title: `storage of ${size}`,
@@ -172,8 +174,7 @@ export const refused: readonly Refused[] = [
   refuse(of('RaftCluster', undefined), 'spec', 'Required value'),
   refuse(of('RaftCluster', {}), 'spec.storage', 'Required value'),
   refuse(cluster({ storage: {} }), 'spec.storage.size', 'Required value'),
-  refuse(cluster({ replicas: 2 }), 'spec.replicas must be odd: 1, 3, 5, 7 or 9'),
-  refuse(cluster({ replicas: 0 }), 'spec.replicas', 'greater than or equal to 1'),
+  refuse(cluster({ replicas: -1 }), 'spec.replicas', 'greater than or equal to 0'),
   refuse(cluster({ replicas: 11 }), 'spec.replicas', 'less than or equal to 9'),
   refuse(cluster({ replicas: '3' }), 'spec.replicas', 'must be of type integer'),
   refuse(cluster({ storage: { size: '15Mi' } }), 'spec.storage.size must be at least 16Mi'),
@@ -270,9 +271,9 @@ export const refused: readonly Refused[] = [
     'should match',
   ),
   refuse(
-    restore({ target: { newCluster: { name: 'again', spec: { replicas: 4, storage: { size: '1Gi' } } } } }),
+    restore({ target: { newCluster: { name: 'again', spec: { replicas: 10, storage: { size: '1Gi' } } } } }),
     'spec.target.newCluster.spec.replicas',
-    'must be odd',
+    'less than or equal to 9',
   ),
 ];
 
@@ -293,14 +294,14 @@ export const transitions: readonly Transition[] = [
     title: 'the size of a cluster',
     manifest: cluster(),
     patch: { replicas: 5 },
-    message: 'spec.replicas is immutable: members cannot be added or removed in this version',
   },
   {
-    title: 'the size of a disk',
+    title: 'a smaller disk',
     manifest: cluster(),
-    patch: { storage: { size: '2Gi' } },
-    message: 'spec.storage.size is immutable',
+    patch: { storage: { size: '512Mi' } },
+    message: 'spec.storage.size can only grow',
   },
+  { title: 'a larger disk', manifest: cluster(), patch: { storage: { size: '2Gi' } } },
   { title: 'the size of a disk in other words', manifest: cluster(), patch: { storage: { size: '1024Mi' } } },
   {
     title: 'the class of a disk',

@@ -24,7 +24,7 @@ import {
   refOf,
 } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
-import { CLUSTER, COMPONENT, FORMED } from '../labels.ts';
+import { CLUSTER, COMPONENT } from '../labels.ts';
 import type { Latest } from '../latest.ts';
 import { same } from '../manifests.ts';
 import { clusterNames, memberUrl } from '../names.ts';
@@ -33,6 +33,7 @@ import { byLabel, selections, type World } from '../world.ts';
 import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.ts';
 import { type MemberViews, podReady } from './members.ts';
 import { type ClusterAction, type ClusterObserved, type Part, planCluster } from './plan.ts';
+import { performStep } from './steps.ts';
 
 export const CLUSTER_CONTROLLER = 'cluster';
 
@@ -168,7 +169,7 @@ export function clusterController(world: World): ClusterController {
           ? client.patch(
               persistentVolumeClaims,
               { namespace: namespace ?? '', name: action.name },
-              { metadata: { annotations: { [FORMED]: action.token } } },
+              { metadata: { annotations: action.annotations } },
               { signal },
             )
           : [],
@@ -184,25 +185,21 @@ export function clusterController(world: World): ClusterController {
       Promise.all(
         actions.flatMap((action) => (action.kind === 'apply' ? apply(action.part, action.object, children) : [])),
       );
-    // A cluster that is being made has nothing to lose yet: its members must not wait for its status.
-    if (status?.formed && !cluster.status?.formed) {
+    const step = actions.find((action) => action.kind === 'step')?.step;
+    // A cluster that is being made has nothing to lose yet: its members must not wait for its status. What is begun is
+    // recorded first.
+    if ((status?.formed && !cluster.status?.formed) || step) {
       await recorded();
       await applied();
     } else {
       await applied();
       await recorded();
     }
-    for (const action of actions) {
-      if (action.kind === 'replaceMember') {
-        log.info('replacing member', { cluster: key, pod: action.pod });
-        await client.delete(
-          pods,
-          { namespace: namespace ?? '', name: action.pod },
-          { preconditions: { uid: action.uid }, signal },
-        );
-      }
-      if (action.kind === 'event') world.events.record(cluster, action.event);
+    if (step) {
+      log.info('step', { cluster: key, ...step });
+      await performStep(world, cluster, step, signal);
     }
+    for (const action of actions) if (action.kind === 'event') world.events.record(cluster, action.event);
   }
 
   async function apply(each: Part, object: Manifest, children: ClusterObserved['children']): Promise<void> {

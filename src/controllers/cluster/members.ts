@@ -3,7 +3,6 @@ import type { MemberStatus } from '../../engines/engine.ts';
 import type { Pod } from '../../kube/kinds.ts';
 import type { Live } from '../../kube/objects.ts';
 import { lastLine, obstacleOf } from '../job.ts';
-import { RESTORE_TEMPLATE, TEMPLATE } from '../labels.ts';
 import { memberNames } from '../names.ts';
 
 /** The last answers of one member. */
@@ -37,12 +36,12 @@ export function podReady(pod: Live<Pod>): boolean {
 
 export function observeMembers(
   cluster: string,
-  replicas: number,
+  size: number,
   pods: readonly Live<Pod>[],
   views: MemberViews,
 ): MemberObserved[] {
   const byName = new Map(pods.map((pod) => [pod.metadata.name, pod]));
-  return memberNames(cluster, replicas).map((name, ordinal) => {
+  return memberNames(cluster, size).map((name, ordinal) => {
     const pod = byName.get(name);
     if (!pod) return { name, ordinal, ready: false, message: 'its pod is not there' };
     const view = views.get(name);
@@ -97,29 +96,4 @@ export function leadership(members: readonly MemberObserved[]): Leadership {
     revision: Math.max(...answers.map(({ status }) => status.revision)),
     ...(versions[0] === undefined ? {} : { version: versions.join(', ') }),
   };
-}
-
-/** Whether a pod runs something else than the template says. */
-export function outdated(pod: Live<Pod>, template: Readonly<Record<string, string>>, formed: boolean): boolean {
-  const has = pod.metadata.annotations ?? {};
-  if (has[TEMPLATE] !== template[TEMPLATE]) return true;
-  return !formed && has[RESTORE_TEMPLATE] !== template[RESTORE_TEMPLATE];
-}
-
-/**
- * The one member to replace next, if any: one that does not serve anyway and is outdated, else, when all serve, the
- * outdated follower of the highest ordinal, and the leader last. While an up-to-date member does not serve, none: a
- * bad template stops after one member.
- */
-export function nextToReplace(
-  members: readonly MemberObserved[],
-  template: Readonly<Record<string, string>>,
-  leader: string | undefined,
-  formed: boolean,
-): MemberObserved | undefined {
-  if (members.some(({ pod }) => pod === undefined || pod.metadata.deletionTimestamp !== undefined)) return undefined;
-  const old = members.filter(({ pod }) => outdated(pod!, template, formed)).toReversed();
-  const down = members.filter(({ ready }) => !ready);
-  if (down.length > 0) return old.find(({ ready }) => !ready);
-  return old.find(({ name }) => name !== leader) ?? old[0];
 }

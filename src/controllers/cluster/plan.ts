@@ -1,5 +1,5 @@
 /** From a RaftCluster and what there is of it to what is to be done. Pure: no request, no clock. */
-import type { RaftCluster, RaftClusterStatus } from '../../api/cluster.ts';
+import type { Operation, RaftCluster, RaftClusterStatus } from '../../api/cluster.ts';
 import { isTrue } from '../../api/conditions.ts';
 import type { RaftSnapshotPolicy } from '../../api/policy.ts';
 import type { RaftSnapshot } from '../../api/snapshot.ts';
@@ -9,13 +9,16 @@ import type { ConfigMap, PersistentVolumeClaim, Pod, StatefulSet } from '../../k
 import { needsApply } from '../../kube/needs-apply.ts';
 import { controllerOf, type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
 import { note } from '../events.ts';
-import { FORMED, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
+import { FORMED, TOKEN } from '../labels.ts';
 import { same } from '../manifests.ts';
-import { diskNames } from '../names.ts';
+import { DISK, ordinalOf } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
-import { leadership, type MemberViews, nextToReplace, observeMembers, outdated } from './members.ts';
-import { type Bootstrap, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
+import { leadership, type MemberViews, observeMembers } from './members.ts';
+import { memberList, planMembership, sizeOf } from './membership.ts';
+import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
 import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
+import type { ClusterStep, Matter } from './step.ts';
+import { planUpdate } from './update.ts';
 
 export type Part = keyof ClusterObjects;
 
@@ -37,13 +40,15 @@ export interface ClusterObserved {
   readonly revisionWrittenAt?: number;
   /** What the API server had against our objects at the last try. */
   readonly refused?: string;
+  /** The other object that holds `status.operation` is gone or has ended. */
+  readonly holderEnded?: boolean;
 }
 
 export type ClusterAction =
   | { readonly kind: 'apply'; readonly part: Part; readonly object: Manifest; readonly exists: boolean }
-  /** Writes on a disk that its cluster has formed. */
-  | { readonly kind: 'markDisk'; readonly name: string; readonly token: string }
-  | { readonly kind: 'replaceMember'; readonly pod: string; readonly uid: string }
+  /** Writes on a disk whose data it holds. */
+  | { readonly kind: 'markDisk'; readonly name: string; readonly annotations: Readonly<Record<string, string>> }
+  | { readonly kind: 'step'; readonly step: ClusterStep }
   | { readonly kind: 'status'; readonly status: RaftClusterStatus }
   | { readonly kind: 'event'; readonly event: EventInput };
 
@@ -62,32 +67,60 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   const { metadata, spec } = cluster;
   // Owner references take everything away with it, except the disks.
   if (metadata.deletionTimestamp !== undefined) return { actions: [] };
-  const members = observeMembers(metadata.name, spec.replicas, observed.pods, observed.views);
   const origin = originOf(observed);
-  const allReady = members.every(({ ready }) => ready);
+  const list = memberList(observed.views);
+  const size = sizeOf(cluster, origin.formed, list);
+  const hibernated = spec.replicas === 0;
+  const members = observeMembers(metadata.name, hibernated ? 0 : size, observed.pods, observed.views);
+  const allReady = members.length > 0 && members.every(({ ready }) => ready);
   const formed = origin.formed || (origin.blocked === undefined && allReady && children.statefulSet !== undefined);
   const bootstrap = bootstrapOf(observed, formed);
   const blocked = origin.blocked ?? (bootstrap.kind === 'blocked' ? bootstrap.blocked : undefined);
-  const input = {
+  const acts = blocked === undefined && !spec.paused;
+  const membership = planMembership({
+    cluster,
+    members,
+    ...(list === undefined ? {} : { list }),
+    disks: observed.disks,
+    formed,
+    now,
+  });
+  const input: ClusterInput = {
     cluster,
     owner: ownedBy(cluster),
     settings,
     token: origin.token,
     formed,
+    size: hibernated ? 0 : size,
+    ...(list === undefined ? {} : { list }),
+    ...(membership.joining === undefined ? {} : { joining: membership.joining }),
     ...(bootstrap.kind === 'archive' ? { bootstrap: bootstrap.bootstrap } : {}),
   };
-  const actions: ClusterAction[] = [];
-  const acts = blocked === undefined && !spec.paused;
-  const creates = acts && children.statefulSet === undefined;
-  const template = memberTemplate(input).metadata.annotations;
   const leader = leadership(members).leader;
-  const outdatedMembers = members.filter(({ pod }) => pod && outdated(pod, template, formed)).map(({ name }) => name);
+  const update = planUpdate({
+    cluster,
+    members,
+    ...(children.statefulSet === undefined ? {} : { statefulSet: children.statefulSet }),
+    template: memberTemplate(input).metadata.annotations,
+    ...(leader === undefined ? {} : { leader }),
+    formed,
+    snapshots: observed.snapshots,
+    policies: observed.policies,
+    now,
+  });
+  const matter = acts ? firstMatter(observed, [membership, update]) : {};
+  const operation = operationOf(observed, matter, now);
+  const actions: ClusterAction[] = [];
+  const creates = acts && children.statefulSet === undefined;
   const status = clusterStatus({
     observed,
     members,
+    size,
     formed,
-    outdated: acts ? outdatedMembers : [],
+    outdated: acts ? update.outdated : [],
     ...(blocked === undefined ? {} : { blocked }),
+    ...(matter.held === undefined ? {} : { held: matter.held }),
+    ...(operation === undefined ? {} : { operation }),
     now,
   });
   if (formed && acts) actions.push(...marks(observed, origin.token));
@@ -95,13 +128,10 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   // Recorded before the configuration lets go of "new", and before anything can be lost.
   if (toWrite) actions.push({ kind: 'status', status: toWrite });
   if (acts) actions.push(...applies(clusterObjects(input), children));
-  if (acts && settled(children.statefulSet, template)) {
-    const next = nextToReplace(members, template, leader, formed);
-    if (next?.pod) {
-      actions.push({ kind: 'replaceMember', pod: next.name, uid: next.pod.metadata.uid });
-      const text = `${next.name} is replaced: it does not run what spec says${next.name === leader ? ' (the leader goes last)' : ''}`;
-      actions.push({ kind: 'event', event: note('ReplacingMember', 'ReplaceMember', text) });
-    }
+  if (matter.step) {
+    actions.push({ kind: 'step', step: matter.step });
+    const event = stepEvent(matter.step, leader);
+    if (event) actions.push({ kind: 'event', event });
   }
   if (creates) {
     const from = bootstrap.kind === 'archive' ? ` from archive ${bootstrap.bootstrap.key}` : '';
@@ -109,8 +139,54 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     actions.push({ kind: 'event', event: note('Created', 'CreateMembers', text) });
   }
   for (const event of toWrite ? clusterEvents(cluster.status, toWrite) : []) actions.push({ kind: 'event', event });
-  const waits = [...(blocked?.recheck ? [RECHECK_MS] : []), ...(waitMs === undefined ? [] : [waitMs])];
+  const waits = [blocked?.recheck ? RECHECK_MS : undefined, waitMs, matter.recheckMs].filter(
+    (wait) => wait !== undefined,
+  );
   return { actions, ...(waits.length === 0 ? {} : { requeueAfterMs: Math.min(...waits) }) };
+}
+
+/**
+ * The first matter that is underway, or must wait: those after it wait for it. None begins while another object's
+ * operation goes on.
+ */
+function firstMatter({ cluster, holderEnded }: ClusterObserved, matters: readonly Matter[]): Matter {
+  const first = matters.find(({ operation, step, held }) => operation ?? step ?? held) ?? {};
+  const lock = cluster.status?.operation;
+  if (lock?.holder === undefined || holderEnded || first.step === undefined) return first;
+  const { step: _, operation: __, ...waits } = first;
+  return { ...waits, held: { reason: 'Locked', message: `waits for ${lock.holder} (${lock.type})` } };
+}
+
+/** The lock as it is from now on: another object's until it ends, else what we do ourselves. */
+function operationOf({ cluster, holderEnded }: ClusterObserved, matter: Matter, now: Date): Operation | undefined {
+  const old = cluster.status?.operation;
+  if (old?.holder !== undefined && !holderEnded) return old;
+  const { operation } = matter;
+  if (operation === undefined) return undefined;
+  const goesOn = old !== undefined && old.holder === undefined && old.type === operation.type;
+  return { ...operation, since: goesOn ? old.since : now.toISOString().replace(/\.\d+Z$/, 'Z') };
+}
+
+function stepEvent(step: ClusterStep, leader: string | undefined): EventInput | undefined {
+  switch (step.kind) {
+    case 'replaceMember': {
+      const last = step.pod === leader ? ' (the leader goes last)' : '';
+      const text = `${step.pod} is replaced: it does not run what spec says${last}`;
+      return note('ReplacingMember', 'ReplaceMember', text);
+    }
+    case 'addMember':
+      return note('AddingMember', 'AddMember', `${step.member} is added as a learner`);
+    case 'promoteMember':
+      return undefined;
+    case 'removeMember':
+      return note('RemovingMember', 'RemoveMember', `${step.member} (${step.id}) is removed`);
+    case 'moveLeader':
+      return note('MovingLeader', 'MoveLeader', `${step.from} hands leadership over to ${step.to}`);
+    case 'renewDisk':
+      return note('RenewingDisk', 'RenewDisk', `${step.disk} is deleted: member ${step.memberId} was removed`);
+    case 'createSnapshot':
+      return note('TakingSnapshot', 'TakeSnapshot', `snapshot ${step.snapshot.metadata.name} comes first`);
+  }
 }
 
 function applies(objects: ClusterObjects, children: ClusterObserved['children']): ClusterAction[] {
@@ -121,20 +197,15 @@ function applies(objects: ClusterObjects, children: ClusterObserved['children'])
   });
 }
 
-function marks({ cluster, disks }: ClusterObserved, token: string): ClusterAction[] {
-  const own = new Set(diskNames(cluster.metadata.name, cluster.spec.replicas));
-  return disks
-    .filter(({ metadata }) => own.has(metadata.name) && metadata.annotations?.[FORMED] !== token)
-    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
-    .map(({ metadata }) => ({ kind: 'markDisk', name: metadata.name, token }));
+function isDisk({ metadata }: Live<RaftCluster>, name: string): boolean {
+  return ordinalOf(metadata.name, name, `${DISK}-`) !== undefined;
 }
 
-/** The controller of StatefulSets has seen the template: a member that is deleted now comes back with it. */
-function settled(statefulSet: Live<StatefulSet> | undefined, template: Readonly<Record<string, string>>): boolean {
-  const seen = statefulSet?.status?.observedGeneration;
-  if (!statefulSet || seen === undefined || seen !== statefulSet.metadata.generation) return false;
-  const { metadata } = statefulSet.spec['template'] as { metadata?: { annotations?: Record<string, string> } };
-  return [TEMPLATE, RESTORE_TEMPLATE].every((hash) => metadata?.annotations?.[hash] === template[hash]);
+function marks({ cluster, disks }: ClusterObserved, token: string): ClusterAction[] {
+  return disks
+    .filter(({ metadata }) => isDisk(cluster, metadata.name) && metadata.annotations?.[FORMED] !== token)
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ metadata }) => ({ kind: 'markDisk', name: metadata.name, annotations: { [FORMED]: token } }));
 }
 
 interface Origin {
@@ -147,8 +218,7 @@ interface Origin {
 function originOf({ cluster, children, disks }: ClusterObserved): Origin {
   const { metadata, spec, status } = cluster;
   const fresh = `${metadata.namespace ?? 'default'}-${metadata.name}-${metadata.uid}`;
-  const own = new Set(diskNames(metadata.name, spec.replicas));
-  const kept = disks.filter((disk) => own.has(disk.metadata.name));
+  const kept = disks.filter((disk) => isDisk(cluster, disk.metadata.name));
   const tokenOf = (object: KubeObject) => object.metadata.annotations?.[TOKEN];
   const tokens = [...new Set(kept.flatMap((disk) => tokenOf(disk) ?? []))];
   const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;

@@ -1,11 +1,12 @@
 /** The Kubernetes objects of a RaftCluster, as pure functions of it. */
 import type { RaftCluster } from '../../api/cluster.ts';
 import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
+import type { Member } from '../../engines/engine.ts';
 import type { Manifest, OwnerReference } from '../../kube/objects.ts';
 import { checksumOfHex } from '../job.ts';
 import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
 import { hashOf } from '../manifests.ts';
-import { clusterNames, DISK, memberHost, memberNames, PORTS } from '../names.ts';
+import { clusterNames, DISK, memberHost, memberNames, memberOfUrl, ordinalOf, PORTS } from '../names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from '../restricted.ts';
 import { storeEnvironment, storeMounts, storeVolumes } from '../store/access.ts';
 
@@ -32,6 +33,12 @@ export interface ClusterInput {
   readonly token: string;
   /** Every member has once been ready: an empty disk is a lost member from now on. */
   readonly formed: boolean;
+  /** How many pods there are: not `spec.replicas` while members come and go. */
+  readonly size: number;
+  /** The member list, once the cluster has formed and a member has said it. */
+  readonly list?: readonly Member[];
+  /** The member that may start on an empty disk although the cluster has formed. */
+  readonly joining?: string;
   /** Absent for a cluster that starts empty, and once it has formed. */
   readonly bootstrap?: Bootstrap;
 }
@@ -76,8 +83,22 @@ function head(input: ClusterInput, apiVersion: string, kind: string, name: strin
 function config(input: ClusterInput): Manifest {
   return {
     ...head(input, 'v1', 'ConfigMap', clusterNames(input.cluster.metadata.name).config, { [TOKEN]: input.token }),
-    data: { 'initial-cluster-state': input.formed ? 'existing' : 'new' },
+    data: {
+      'initial-cluster-state': input.formed ? 'existing' : 'new',
+      'initial-cluster': initialCluster(input),
+      joining: input.joining ?? '',
+    },
   };
+}
+
+/** Who a member without data asks, and whom it believes to be with: the list as it is, in the order of ordinals. */
+function initialCluster({ cluster, formed, list, size }: ClusterInput): string {
+  const { name, namespace = 'default' } = cluster.metadata;
+  const urlOf = (member: string) => `http://${memberHost(name, namespace, member)}:${PORTS.peer}`;
+  const listed = formed ? (list ?? []).flatMap(({ peerUrls }) => memberOfUrl(name, peerUrls) ?? []) : [];
+  const ordinal = (member: string) => ordinalOf(name, member) ?? 0;
+  const members = listed.length > 0 ? listed.sort((a, b) => ordinal(a) - ordinal(b)) : memberNames(name, size);
+  return members.map((member) => `${member}=${urlOf(member)}`).join(',');
 }
 
 /** Members find each other through it before they are ready, or none would ever be. */
@@ -127,13 +148,13 @@ function statefulSet(input: ClusterInput): Manifest {
   return {
     ...head(input, 'apps/v1', 'StatefulSet', clusterNames(metadata.name).statefulSet),
     spec: {
-      replicas: spec.replicas,
+      replicas: input.size,
       serviceName: clusterNames(metadata.name).peers,
       // All at once: members wait for each other, not for Kubernetes' order.
       podManagementPolicy: 'Parallel',
       // Raftsman replaces outdated members itself: followers first, the leader last, one at a time.
       updateStrategy: { type: 'OnDelete' },
-      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
+      persistentVolumeClaimRetentionPolicy: storage.retention,
       revisionHistoryLimit: 3,
       selector: { matchLabels: memberSelector(metadata.name) },
       template: memberTemplate(input),

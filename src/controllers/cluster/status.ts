@@ -1,11 +1,12 @@
 /** What a RaftCluster's status says, and which events a change of it is worth. Pure. */
-import type { MemberStatus, RaftClusterStatus } from '../../api/cluster.ts';
+import type { MemberStatus, Operation, RaftClusterStatus } from '../../api/cluster.ts';
 import { findCondition, isTrue, type Observation, setCondition } from '../../api/conditions.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import { note, warning } from '../events.ts';
 import { memberSelector, RESTORE_REVISION } from '../labels.ts';
 import { leadership, type MemberObserved } from './members.ts';
 import type { ClusterObserved } from './plan.ts';
+import type { Held } from './step.ts';
 
 /** Why nothing can be done for now, and what would help. */
 export interface Blocked {
@@ -18,10 +19,15 @@ export interface Blocked {
 export interface StatusInput {
   readonly observed: ClusterObserved;
   readonly members: readonly MemberObserved[];
+  /** How many members the cluster has, also while it hibernates. */
+  readonly size: number;
   readonly formed: boolean;
   /** Members that do not run what the spec says. */
   readonly outdated: readonly string[];
   readonly blocked?: Blocked;
+  /** Why the next step waits. */
+  readonly held?: Held;
+  readonly operation?: Operation;
   readonly now: Date;
 }
 
@@ -58,6 +64,8 @@ export function clusterStatus(input: StatusInput): RaftClusterStatus {
     revision: said.revision ?? old?.revision,
     version: said.version ?? old?.version,
     formed: formed || undefined,
+    size: input.size,
+    operation: input.operation,
     members: members.map((member) => memberStatus(member, old?.members)),
     lastSnapshot: last,
     nextSnapshotTime: next,
@@ -96,59 +104,99 @@ function roleOf(status: NonNullable<MemberObserved['status']>): NonNullable<Memb
   return status.leaderId === status.memberId ? 'Leader' : 'Follower';
 }
 
+type Said = Omit<Observation, 'type'>;
+
 function observations(input: StatusInput, ready: number, leader: string | undefined): Observation[] {
-  const { observed, members, formed, outdated, blocked } = input;
-  const { refused } = observed;
-  const { replicas, paused } = observed.cluster.spec;
-  const quorum = Math.floor(replicas / 2) + 1;
+  const { observed, members } = input;
+  const { replicas } = observed.cluster.spec;
   const serve = `${ready} of ${replicas} members serve`;
   const down = members
     .filter((member) => !member.ready)
     .map(({ name, message }) => `${name}: ${message ?? 'not ready'}`);
-  const why = down.length === 0 ? '' : `; ${down.join('; ')}`;
-
-  const readyCondition: Omit<Observation, 'type'> = blocked
-    ? { status: 'False', reason: blocked.reason, message: `${blocked.message} (${serve})` }
-    : ready === replicas
-      ? {
-          status: 'True',
-          reason: 'MembersReady',
-          message: `${serve}${leader === undefined ? '' : `, ${leader} leads`}`,
-        }
-      : { status: 'False', reason: formed ? 'MembersNotReady' : 'MembersStarting', message: `${serve}${why}` };
-
-  const progressing: Omit<Observation, 'type'> = blocked
-    ? { status: 'False', reason: blocked.reason, message: blocked.message }
-    : paused
-      ? { status: 'False', reason: 'Paused', message: 'spec.paused is true: nothing is changed until it is false' }
-      : refused !== undefined
-        ? {
-            status: 'False',
-            reason: 'Refused',
-            message: `Kubernetes refuses what spec asks for, and is asked again: ${refused}`,
-          }
-        : !formed
-          ? { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` }
-          : outdated.length > 0
-            ? { status: 'True', reason: 'ReplacingMembers', message: `still to be replaced: ${outdated.join(', ')}` }
-            : { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
-
-  const degraded: Omit<Observation, 'type'> = !formed
-    ? { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' }
-    : ready === replicas
-      ? { status: 'False', reason: 'MembersReady', message: serve }
-      : ready >= quorum
-        ? { status: 'True', reason: 'MembersNotReady', message: `${serve}, which is enough to read and write${why}` }
-        : {
-            status: 'True',
-            reason: 'QuorumLost',
-            message: `${serve}, and it takes ${quorum} to read and write${why}`,
-          };
+  const look: Look = {
+    input,
+    ready,
+    leader,
+    serve,
+    why: down.length === 0 ? '' : `; ${down.join('; ')}`,
+    quorum: Math.floor(replicas / 2) + 1,
+  };
   return [
-    { type: 'Ready', ...readyCondition },
-    { type: 'Progressing', ...progressing },
-    { type: 'Degraded', ...degraded },
+    { type: 'Available', ...available(look) },
+    { type: 'Ready', ...readyCondition(look) },
+    { type: 'Progressing', ...progressing(look) },
+    { type: 'Degraded', ...degraded(look) },
   ].map((one) => ({ ...one, message: one.message.slice(0, 4096) }));
+}
+
+interface Look {
+  readonly input: StatusInput;
+  readonly ready: number;
+  readonly leader: string | undefined;
+  /** How many serve, in words. */
+  readonly serve: string;
+  /** What keeps the others, in words, or nothing. */
+  readonly why: string;
+  /** Of the members asked for. */
+  readonly quorum: number;
+}
+
+const hibernates = ({ observed }: StatusInput) => observed.cluster.spec.replicas === 0;
+const hibernated = 'spec.replicas is 0: the cluster hibernates, its disks are kept';
+
+/** A quorum of the members asked for: the first of three that starts is no cluster yet. */
+function available({ input, ready, leader, serve, why, quorum }: Look): Said {
+  if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
+  if (ready >= quorum && leader !== undefined)
+    return { status: 'True', reason: 'QuorumServes', message: `${serve}, ${leader} leads` };
+  if (ready >= quorum) return { status: 'False', reason: 'NoLeader', message: `${serve}, and none leads${why}` };
+  const message = `${serve}, and it takes ${quorum} to read and write${why}`;
+  return { status: 'False', reason: input.formed ? 'QuorumLost' : 'MembersStarting', message };
+}
+
+function readyCondition({ input, ready, leader, serve, why }: Look): Said {
+  const { blocked, formed, members, observed } = input;
+  const { replicas } = observed.cluster.spec;
+  if (blocked) return { status: 'False', reason: blocked.reason, message: `${blocked.message} (${serve})` };
+  if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
+  if (ready === replicas && members.length === replicas)
+    return {
+      status: 'True',
+      reason: 'MembersReady',
+      message: `${serve}${leader === undefined ? '' : `, ${leader} leads`}`,
+    };
+  return { status: 'False', reason: formed ? 'MembersNotReady' : 'MembersStarting', message: `${serve}${why}` };
+}
+
+function progressing({ input, serve, why }: Look): Said {
+  const { blocked, formed, held, observed, operation, outdated } = input;
+  const { refused, cluster } = observed;
+  if (blocked) return { status: 'False', reason: blocked.reason, message: blocked.message };
+  if (cluster.spec.paused)
+    return { status: 'False', reason: 'Paused', message: 'spec.paused is true: nothing is changed until it is false' };
+  if (refused !== undefined)
+    return {
+      status: 'False',
+      reason: 'Refused',
+      message: `Kubernetes refuses what spec asks for, and is asked again: ${refused}`,
+    };
+  if (!formed && !hibernates(input)) return { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` };
+  if (held) return { status: 'False', reason: held.reason, message: held.message };
+  if (outdated.length > 0)
+    return { status: 'True', reason: 'ReplacingMembers', message: `still to be replaced: ${outdated.join(', ')}` };
+  if (operation)
+    return { status: 'True', reason: operation.type, message: operation.message ?? `${operation.type} goes on` };
+  return { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
+}
+
+function degraded({ input, ready, serve, why, quorum }: Look): Said {
+  const { formed, members } = input;
+  if (!formed) return { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' };
+  if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
+  if (ready === members.length) return { status: 'False', reason: 'MembersReady', message: serve };
+  return ready >= quorum
+    ? { status: 'True', reason: 'MembersNotReady', message: `${serve}, which is enough to read and write${why}` }
+    : { status: 'True', reason: 'QuorumLost', message: `${serve}, and it takes ${quorum} to read and write${why}` };
 }
 
 /** The newest good snapshot of this very cluster: one of an earlier cluster of the same name does not protect it. */

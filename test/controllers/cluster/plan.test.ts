@@ -69,7 +69,7 @@ function look({ status, spec = {}, more = {}, formed, ...rest }: Look = {}): Clu
 /** A cluster with all its objects, as they are once applied. */
 function running({ formed = true, spec = {}, status = formedStatus, ...rest }: Look = {}): ClusterObserved {
   const cluster = clusterOf('c', spec, formed ? status : undefined);
-  const input = { cluster, owner: ownedBy(cluster), settings, token, formed };
+  const input = { cluster, owner: ownedBy(cluster), settings, token, formed, size: cluster.spec.replicas };
   const objects = clusterObjects(input);
   const template = memberTemplate(input).metadata.annotations[TEMPLATE]!;
   const children = {
@@ -98,7 +98,9 @@ const events = (observed: ClusterObserved) =>
 const applies = (observed: ClusterObserved) =>
   planCluster(observed, now).actions.flatMap((action) => (action.kind === 'apply' ? [action.part] : []));
 const replaced = (observed: ClusterObserved) =>
-  planCluster(observed, now).actions.flatMap((action) => (action.kind === 'replaceMember' ? [action.pod] : []));
+  planCluster(observed, now).actions.flatMap((action) =>
+    action.kind === 'step' && action.step.kind === 'replaceMember' ? [action.step.pod] : [],
+  );
 /** The same cluster with the status that its own plan writes. */
 const settledStatus = (observed: ClusterObserved): ClusterObserved => ({
   ...observed,
@@ -229,6 +231,7 @@ describe('members that do not run what the spec says', () => {
     owner: ownerOf('RaftCluster', 'c'),
     settings,
     token,
+    size: 3,
     formed: true,
   }).metadata.annotations[TEMPLATE]!;
   const at = (ordinal: number, template: string, ready = true) => memberPod('c', ordinal, { template, ready });

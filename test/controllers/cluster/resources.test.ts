@@ -7,7 +7,15 @@ import { checksumHex, clusterOf, settings, storeOf } from '../objects.ts';
 
 function input(spec: object = {}, more: Partial<ClusterInput> = {}): ClusterInput {
   const cluster = clusterOf('demo', spec);
-  return { cluster, owner: ownedBy(cluster), settings, token: 'default-demo-uid', formed: false, ...more };
+  return {
+    cluster,
+    owner: ownedBy(cluster),
+    settings,
+    token: 'default-demo-uid',
+    formed: false,
+    size: cluster.spec.replicas,
+    ...more,
+  };
 }
 
 const store = storeOf('s', true, {
@@ -41,8 +49,8 @@ describe('the objects of a RaftCluster', () => {
   test('forming changes the configuration and no pod: nobody is restarted for it', () => {
     const before = clusterObjects(input());
     const after = clusterObjects(input({}, { formed: true }));
-    expect(before.config['data']).toEqual({ 'initial-cluster-state': 'new' });
-    expect(after.config['data']).toEqual({ 'initial-cluster-state': 'existing' });
+    expect(before.config['data']).toMatchObject({ 'initial-cluster-state': 'new', joining: '' });
+    expect(after.config['data']).toMatchObject({ 'initial-cluster-state': 'existing', joining: '' });
     expect(after.statefulSet).toEqual(before.statefulSet);
   });
 
