@@ -24,7 +24,7 @@ $(INSTALLED): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is not on this machine: install Node.js (any version; the project brings its own Node 26)" >&2; exit 1; }
 	@echo "installing the project's packages (npm ci)"
 	@# The Go modules of the local Kubernetes come meanwhile; whoever needs them waits for them, or says why they do not come.
-	@if command -v go >/dev/null; then (cd test/kubernetes/build && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -deps ./... tool >/dev/null 2>&1 &) fi
+	@if command -v go >/dev/null; then (for folder in test/kubernetes/build*; do (cd $$folder && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -deps ./... tool); done >/dev/null 2>&1 &) fi
 	@npm ci --silent --no-fund --no-audit
 	@test -x $(NODE) || npm rebuild --silent node
 	@touch $@
@@ -37,6 +37,7 @@ down: $(INSTALLED) ## Remove all that `demo` and `cluster-up` made (with CONTEXT
 
 test: $(INSTALLED) lint ## Everything: lint, types, generated files, unit, integration and end-to-end tests
 	@$(RUN) test/kubernetes/main.ts build etcd kubernetes coredns versitygw helm etcdctl etcdutl
+	@$(RUN) test/kubernetes/main.ts etcd-images
 	@$(JEST) $(ARGS) --maxWorkers=2
 
 test-unit: $(INSTALLED) ## Tests without any cluster

@@ -4,11 +4,22 @@ import { join } from 'node:path';
 import { run, which } from './command.ts';
 import { Failure } from './failure.ts';
 import { withLock } from './lock.ts';
-import { type GoPart, type GoPartName, goParts, partOf, type ToolName, versions } from './parts.ts';
+import {
+  type EtcdProgram,
+  type EtcdVersion,
+  etcdPart,
+  type GoPart,
+  type GoPartName,
+  goParts,
+  partOf,
+  type ToolName,
+  versions,
+} from './parts.ts';
 import { cacheRoot } from './places.ts';
 import { type Progress, toStderr } from './progress.ts';
 
-const sources = join(import.meta.dirname, 'build');
+/** The folder with the go.mod of a part. */
+const sourcesOf = ({ module = 'build' }: GoPart): string => join(import.meta.dirname, module);
 
 /** Below this the compiler's own caches (modules and objects) do not fit. */
 const DISK_TO_COMPILE = 7 * 2 ** 30;
@@ -55,6 +66,7 @@ function sourceKey(part: GoPartName): string {
   const known = keys.get(part);
   if (known !== undefined) return known;
   const own: string = goParts[part].package;
+  const sources = sourcesOf(goParts[part]);
   const from = ['go.mod', 'go.sum'].map((name) => join(sources, name));
   if (own.startsWith('./')) from.push(...files(join(sources, own)));
   const hash = createHash('sha256').update(`${process.arch}\n${FLAGS.join(' ')}\n${LDFLAGS}\n${own}\n`);
@@ -64,9 +76,15 @@ function sourceKey(part: GoPartName): string {
   return key;
 }
 
+/** A part with its version, which the names of some already end with. */
+const versioned = (part: GoPartName): string => {
+  const ending = `-${goParts[part].version}`;
+  return part.endsWith(ending) ? part : part + ending;
+};
+
 /** The folder of a built part: `<cache>/parts/<part>-<version>-<key>`. */
 export const partFolder = (part: GoPartName): string =>
-  join(cacheRoot(), 'parts', `${part}-${goParts[part].version}-${sourceKey(part)}`);
+  join(cacheRoot(), 'parts', `${versioned(part)}-${sourceKey(part)}`);
 
 export const isBuilt = (part: GoPartName): boolean => existsSync(partFolder(part));
 
@@ -82,8 +100,8 @@ const goEnvironment = (): NodeJS.ProcessEnv => ({
 });
 
 /** How every part is compiled, for who builds a variant of one: folder of go.mod, environment and flags of `go build`. */
-export const compileSettings = () => ({
-  sources,
+export const compileSettings = (part: GoPart = goParts.etcd) => ({
+  sources: sourcesOf(part),
   environment: goEnvironment(),
   flags: [...FLAGS, `-ldflags=${LDFLAGS}`],
 });
@@ -131,7 +149,7 @@ export function checkDisk(folder: string, needed: number): void {
   if (complaint) throw complaint;
 }
 
-/** Builds the parts that are missing, all in one `go build` so that each package compiles once and both cores stay busy. */
+/** Builds the parts that are missing, those of one go.mod in one `go build`: each package compiles once, both cores stay busy. */
 export async function buildParts(parts: readonly GoPartName[], progress: Progress): Promise<void> {
   if (parts.every(isBuilt)) return;
   await withLock('go-build', async () => {
@@ -142,8 +160,11 @@ export async function buildParts(parts: readonly GoPartName[], progress: Progres
     if (complaint) throw complaint;
     checkDisk(cacheRoot(), DISK_TO_COMPILE);
     await progress.step(
-      `build ${missing.map((part) => `${part} ${goParts[part].version}`).join(', ')} from Go modules`,
-      () => compile(missing, progress),
+      `build ${missing.map(versioned).join(', ')} from Go modules`,
+      async () => {
+        const modules = Map.groupBy(missing, (part) => sourcesOf(goParts[part]));
+        for (const together of modules.values()) await compile(together, progress);
+      },
       { begin: true },
     );
   });
@@ -168,7 +189,7 @@ async function compile(parts: readonly GoPartName[], progress: Progress): Promis
   );
   try {
     const packages = parts.map((part) => goParts[part].package);
-    const { sources: cwd, environment: env, flags } = compileSettings();
+    const { sources: cwd, environment: env, flags } = compileSettings(goParts[parts[0]!]);
     const settings = { cwd, env, onOutput: count, failure: 'BUILD_FAILED' } as const;
     await run('go', ['build', '-v', ...flags, '-o', `${aside}/`, ...packages], settings);
     for (const part of parts) install(part, aside);
@@ -193,6 +214,17 @@ export function toolPath(name: ToolName): string {
   const part = partOf(name);
   if (part === undefined) throw new Failure('BAD_ARGUMENT', `there is no tool called ${name}`);
   return join(partFolder(part), name);
+}
+
+/** The programs of an etcd, by name; built first if they are not cached. */
+export async function etcdTools(
+  version: EtcdVersion,
+  progress: Progress = toStderr(),
+): Promise<Record<EtcdProgram, string>> {
+  const part = (program: EtcdProgram) => etcdPart(program, version);
+  await buildParts([part('etcd'), part('etcdctl'), part('etcdutl')], progress);
+  const path = (program: EtcdProgram) => join(partFolder(part(program)), program);
+  return { etcd: path('etcd'), etcdctl: path('etcdctl'), etcdutl: path('etcdutl') };
 }
 
 /** The path of `kubectl`, `helm`, `etcdctl`, `etcdutl`, `etcd`, `benchmark` …, building it first if it is not cached. */

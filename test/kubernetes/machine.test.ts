@@ -1,10 +1,12 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { addressesOf, freeSlot, SLOTS } from './addresses.ts';
 import { pathOf } from './api.ts';
 import { startTimeOf } from './command.ts';
-import { diskComplaint, goComplaint } from './go-build.ts';
+import { compileSettings, diskComplaint, goComplaint } from './go-build.ts';
 import { parseLdd } from './image-build.ts';
-import { partOf } from './parts.ts';
+import { etcdPart, etcdPrograms, etcdVersions, type GoPart, goParts, partOf } from './parts.ts';
 import { isClusterName } from './places.ts';
 import { progressTo } from './progress.ts';
 import { machineComplaint } from './sandbox.ts';
@@ -107,6 +109,21 @@ test('every tool name leads to the part that has it', () => {
   expect(partOf('etcdctl')).toBe('etcdctl');
   expect(partOf('etcd')).toBe('etcd');
   expect(partOf('docker')).toBeUndefined();
+  expect(partOf('etcd-3.5.35')).toBeUndefined();
+});
+
+test('an older etcd is a part of its own, built at its version, and takes no tool name from the current one', () => {
+  for (const version of etcdVersions) {
+    for (const program of etcdPrograms) {
+      const part: GoPart = goParts[etcdPart(program, version)];
+      expect(part).toMatchObject({ version, names: [program] });
+      const { sources } = compileSettings(part);
+      expect(readFileSync(join(sources, 'go.mod'), 'utf8')).toMatch(
+        new RegExp(`${part.package} v${version.replaceAll('.', '\\.')}\\b`),
+      );
+    }
+  }
+  expect(new Set(etcdVersions.map((version) => etcdPart('etcd', version))).size).toBe(etcdVersions.length);
 });
 
 test('shared libraries are read from what ldd prints', () => {

@@ -1,11 +1,22 @@
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { abandonStart, findCluster, startCluster, stopCluster } from './cluster.ts';
+import { etcdArchive, etcdImage } from './etcd-image.ts';
 import { Failure } from './failure.ts';
 import { buildParts, tool, toolPath } from './go-build.ts';
 import { buildImage } from './image-build.ts';
 import { prepareNode } from './node.ts';
-import { type Depth, type GoPartName, goParts, isGoPart, partOf, partsFor, type ToolName } from './parts.ts';
+import {
+  type Depth,
+  type EtcdVersion,
+  etcdVersions,
+  type GoPartName,
+  goParts,
+  isGoPart,
+  partOf,
+  partsFor,
+  type ToolName,
+} from './parts.ts';
 import { stateRoot } from './places.ts';
 import { type Progress, toStderr } from './progress.ts';
 import { clusterNames, readRecord } from './record.ts';
@@ -19,6 +30,7 @@ const USAGE = `A local Kubernetes, from package registries alone.
   env   --name NAME                                KUBECONFIG and PATH, for the shell: eval "$(… env --name NAME)"
   image --file DOCKERFILE --tag TAG [--name NAME] [--context FOLDER] [--output FILE]
                                                    build an image and import it into the node
+  etcd-images [VERSION…] [--name NAME]             the images etcd:v${etcdVersions.join(', v')}, and import them into the node
   tool NAME                                        the path of kubectl, helm, etcdctl …, built if need be
   build [PART…]                                    only fill the cache; parts: ${Object.keys(goParts).join(' ')}
 `;
@@ -117,6 +129,19 @@ async function build(parts: readonly string[], progress: Progress): Promise<void
   await debian;
 }
 
+async function etcdImages(asked: readonly string[], options: Options, progress: Progress): Promise<void> {
+  const versions = (asked.length > 0 ? asked : etcdVersions).map((version): EtcdVersion => {
+    const known = etcdVersions.find((one) => one === version);
+    if (known === undefined)
+      throw new Failure('BAD_ARGUMENT', `no etcd ${version} here; versions: ${etcdVersions.join(', ')}`);
+    return known;
+  });
+  for (const version of versions) {
+    if (options.name === undefined) await etcdArchive(version, progress);
+    else await etcdImage(options.name, version, progress);
+  }
+}
+
 async function main(argv: readonly string[]): Promise<void> {
   const { command, rest, options } = parse(argv);
   if (options.help || command === undefined || command === 'help') {
@@ -124,7 +149,7 @@ async function main(argv: readonly string[]): Promise<void> {
     if (command === undefined && !options.help) process.exitCode = 2;
     return;
   }
-  if (rest.length > 0 && command !== 'build' && command !== 'tool')
+  if (rest.length > 0 && !['build', 'tool', 'etcd-images'].includes(command))
     throw new Failure('BAD_ARGUMENT', `what is "${rest.join(' ')}"? See --help`);
   const progress = toStderr();
   switch (command) {
@@ -142,6 +167,8 @@ async function main(argv: readonly string[]): Promise<void> {
       return buildImage({ ...options, file: needed(options, 'file'), tag: needed(options, 'tag') }, progress);
     case 'build':
       return build(rest, progress);
+    case 'etcd-images':
+      return etcdImages(rest, options, progress);
     case 'tool': {
       const [name, ...more] = rest;
       if (name === undefined || partOf(name) === undefined || more.length > 0)

@@ -7,14 +7,40 @@ export const versions = {
   versitygw: '1.8.0',
 } as const;
 
+/** The etcds that members run in tests: what an upgrade begins from comes after the one that everything else uses. */
+export const etcdVersions = [versions.etcd, '3.6.5', '3.5.35'] as const;
+
+export type EtcdVersion = (typeof etcdVersions)[number];
+type OlderEtcd = Exclude<EtcdVersion, typeof versions.etcd>;
+
+/** What a public etcd image holds. */
+export const etcdPrograms = ['etcd', 'etcdctl', 'etcdutl'] as const;
+
+export type EtcdProgram = (typeof etcdPrograms)[number];
+
 export interface GoPart {
-  /** What `go build` is given, within test/kubernetes/build. */
+  /** The folder with its go.mod, beside this file; `build` unless told. */
+  readonly module?: string;
+  /** What `go build` is given, within that folder. */
   readonly package: string;
   /** The name that `go build` gives the binary. */
   readonly output: string;
   readonly version: string;
   /** The names the binary is called by; the first is the file, the others are links to it. */
   readonly names: readonly [string, ...string[]];
+}
+
+/**
+ * The programs of an older etcd, unmodified. Their own go.mod takes shared dependencies at the versions of `build`, as far as they
+ * fit, so that few packages compile twice.
+ */
+function olderEtcd<V extends OlderEtcd>(version: V): Record<`${EtcdProgram}-${V}`, GoPart> {
+  const parts = etcdPrograms.map((name): [string, GoPart] => {
+    const output = name === 'etcd' ? 'server' : name;
+    const of = { package: `go.etcd.io/etcd/${output}/v3`, output, version, names: [name] } as const;
+    return [`${name}-${version}`, { ...of, module: `build-etcd-${version}` }];
+  });
+  return Object.fromEntries(parts) as Record<`${EtcdProgram}-${V}`, GoPart>;
 }
 
 export const goParts = {
@@ -50,6 +76,8 @@ export const goParts = {
     version: versions.etcd,
     names: ['benchmark'],
   },
+  ...olderEtcd('3.6.5'),
+  ...olderEtcd('3.5.35'),
 } as const satisfies Record<string, GoPart>;
 
 export type GoPartName = keyof typeof goParts;
@@ -64,8 +92,12 @@ export const partsFor = {
 
 export type Depth = keyof typeof partsFor;
 
+/** Which part has this program of this etcd. */
+export const etcdPart = (program: EtcdProgram, version: EtcdVersion): GoPartName =>
+  version === versions.etcd ? program : `${program}-${version}`;
+
 export type ToolName =
-  | Exclude<GoPartName, 'kubernetes'>
+  | Exclude<GoPartName, 'kubernetes' | `${EtcdProgram}-${OlderEtcd}`>
   | 'kubectl'
   | 'kube-apiserver'
   | 'kube-controller-manager'
@@ -74,11 +106,12 @@ export type ToolName =
   | 'kube-scheduler'
   | 'local-provisioner';
 
-/** Which part has the tool of this name. */
+/** Which part has the tool of this name; of etcd's own programs the newest. */
 export function partOf(tool: string): GoPartName | undefined {
-  return (Object.keys(goParts) as GoPartName[]).find((part) =>
-    (goParts[part].names as readonly string[]).includes(tool),
-  );
+  return (Object.keys(goParts) as GoPartName[]).find((name) => {
+    const part: GoPart = goParts[name];
+    return part.module === undefined && part.names.includes(tool);
+  });
 }
 
 /** Debian packages that are unpacked, with the shared libraries that a minimal machine may lack. */
