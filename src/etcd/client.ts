@@ -12,8 +12,11 @@ import { parseEndpoint } from './endpoint.ts';
 import { codeOfMessage, EtcdError, type EtcdErrorCode } from './errors.ts';
 import {
   AlarmRequest,
+  AlarmRequest_AlarmAction,
   type AlarmResponse,
+  type AlarmType,
   type CompactionResponse,
+  type DefragmentResponse,
   DeleteRangeRequest,
   type DeleteRangeResponse,
   type HashKVResponse,
@@ -185,6 +188,16 @@ export class EtcdClient {
 
   alarms(options?: CallOptions): Promise<AlarmResponse> {
     return this.#unary(methods.alarm, AlarmRequest.fromPartial({}), true, options);
+  }
+
+  /** The alarm of the member with this decimal id. Gives what was disarmed: nothing when it did not stand. */
+  disarm(memberID: string, alarm: AlarmType, options?: CallOptions): Promise<AlarmResponse> {
+    return this.#unary(methods.alarm, { action: AlarmRequest_AlarmAction.DEACTIVATE, memberID, alarm }, false, options);
+  }
+
+  /** Of the endpoint that answers, which serves nothing else meanwhile when it is etcd: give it alone, and time. */
+  defragment(options?: CallOptions): Promise<DefragmentResponse> {
+    return this.#unary(methods.defragment, {}, false, options);
   }
 
   /** Resolves when the stream has begun. */
