@@ -1,9 +1,18 @@
-/** The five kinds: how the API server serves each, and the schema that its type, defaults and CRD come from. */
+/** The kinds: how the API server serves each, and the schema that its type, defaults and CRD come from. */
 import type { TSchema } from 'typebox';
 import { clusterNamePattern, clusterSpec, clusterStatus, maxClusterName, type RaftCluster } from './cluster.ts';
+import {
+  compactionPolicySpec,
+  compactionPolicyStatus,
+  compactionSpec,
+  compactionStatus,
+  type RaftCompaction,
+  type RaftCompactionPolicy,
+} from './compaction.ts';
 import { group, type Resource, version } from './meta.ts';
-import { maxPolicyName, policySpec, policyStatus, type RaftSnapshotPolicy } from './policy.ts';
+import { policySpec, policyStatus, type RaftSnapshotPolicy } from './policy.ts';
 import { type RaftRestore, restoreSpec, restoreStatus } from './restore.ts';
+import { maxPolicyName } from './scheduled.ts';
 import { fillDefaults, type Rule } from './schema.ts';
 import { maxRunName, type RaftSnapshot, snapshotSpec, snapshotStatus } from './snapshot.ts';
 import { type RaftSnapshotStore, storeSpec, storeStatus } from './store.ts';
@@ -51,7 +60,7 @@ const age: Column = {
 
 const condition = (
   type: string,
-  field: 'status' | 'reason',
+  field: 'status' | 'reason' | 'message',
   name: string,
   description: string,
   priority: 0 | 1 = 0,
@@ -226,8 +235,71 @@ export const raftRestore: KindDefinition<RaftRestore> = {
   selectableFields: [],
 };
 
+export const raftCompaction: KindDefinition<RaftCompaction> = {
+  group,
+  version,
+  kind: 'RaftCompaction',
+  plural: 'raftcompactions',
+  singular: 'raftcompaction',
+  shortNames: ['rcomp'],
+  namespaced: true,
+  description:
+    'A RaftCompaction lets go of old revisions of a RaftCluster, once, and gives back what they held, one member at a time. To do it again, create another one.',
+  spec: compactionSpec,
+  status: compactionStatus,
+  rules: [namedLabel(maxRunName, 'what names it has room for that')],
+  columns: [
+    column('Cluster', 'string', '.spec.clusterName', 'The RaftCluster.'),
+    condition('Complete', 'status', 'Complete', 'Whether everything was done.'),
+    condition('Complete', 'reason', 'Reason', 'What the compaction is at, or how it ended.'),
+    column('Compacted', 'integer', '.status.compactedRevision', 'The oldest revision that can still be read.'),
+    column('Reclaimed', 'integer', '.status.reclaimedBytes', 'What all members take less than before, in bytes.'),
+    age,
+    column('Revision', 'integer', '.status.revision', 'The newest revision when it began.', 1),
+    condition('Complete', 'message', 'Message', 'What it is at, in words.', 1),
+  ],
+  selectableFields: ['.spec.clusterName'],
+};
+
+export const raftCompactionPolicy: KindDefinition<RaftCompactionPolicy> = {
+  group,
+  version,
+  kind: 'RaftCompactionPolicy',
+  plural: 'raftcompactionpolicies',
+  singular: 'raftcompactionpolicy',
+  shortNames: ['rcp'],
+  namespaced: true,
+  description:
+    'A RaftCompactionPolicy says when RaftCompactions of a RaftCluster are made, how much history they keep and when they defragment.',
+  spec: compactionPolicySpec,
+  status: compactionPolicyStatus,
+  rules: [namedLabel(maxPolicyName, 'its compactions are named after it')],
+  columns: [
+    column('Cluster', 'string', '.spec.clusterName', 'The RaftCluster.'),
+    column('Schedule', 'string', '.spec.schedule', 'When compactions are due.'),
+    column('Time-Zone', 'string', '.spec.timeZone', 'The time zone of the schedule.'),
+    column('Suspend', 'string', '.spec.suspend', 'Whether no new compactions start.'),
+    condition('Ready', 'status', 'Ready', 'Whether the policy is in force.'),
+    column('Last-Success', 'date', '.status.lastSuccessfulTime', 'How long ago the last good compaction was complete.'),
+    column('Next', 'string', '.status.nextScheduleTime', 'When the next compaction is due.'),
+    age,
+    column('Keep-Revisions', 'integer', '.spec.keepRevisions', 'How many revisions are kept.', 1),
+    column('Keep-Seconds', 'integer', '.spec.keepSeconds', 'For how long revisions are kept.', 1),
+    column('Last-Compaction', 'string', '.status.lastCompactionName', 'The last RaftCompaction that was started.', 1),
+  ],
+  selectableFields: ['.spec.clusterName'],
+};
+
 /** All kinds, in the order in which people meet them. */
-export const kinds = [raftCluster, raftSnapshotStore, raftSnapshot, raftSnapshotPolicy, raftRestore] as const;
+export const kinds = [
+  raftCluster,
+  raftSnapshotStore,
+  raftSnapshot,
+  raftSnapshotPolicy,
+  raftRestore,
+  raftCompaction,
+  raftCompactionPolicy,
+] as const;
 
 export type AnyKind = (typeof kinds)[number];
 export type AnyResource = NonNullable<AnyKind['shape']>;
