@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox';
 import { conditions } from './conditions.ts';
 import type { Resource } from './meta.ts';
+import { networkPolicy } from './network.ts';
 import { podTemplate } from './pod.ts';
 import {
   choice,
@@ -187,6 +188,7 @@ const members = {
   storage,
   log,
   podTemplate: Type.Optional(podTemplate),
+  networkPolicy,
   paused: flag('Whether the operator leaves everything of this cluster as it is.', false),
 };
 

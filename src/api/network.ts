@@ -31,7 +31,7 @@ const peer = Type.Object(
     ...rules({
       rule: 'has(self.ipBlock) != (has(self.podSelector) || has(self.namespaceSelector))',
       message:
-        'each of spec.networkPolicy.clients must have either ipBlock, or podSelector and namespaceSelector or one of them',
+        'spec.networkPolicy.clients must each have either ipBlock, or podSelector, namespaceSelector or both of these',
     }),
   },
 );

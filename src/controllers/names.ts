@@ -9,6 +9,7 @@ export interface ClusterNames {
   readonly peers: string;
   readonly client: string;
   readonly disruptionBudget: string;
+  readonly networkPolicy: string;
   readonly config: string;
 }
 
@@ -18,6 +19,7 @@ export function clusterNames(cluster: string): ClusterNames {
     peers: `${cluster}-peers`,
     client: `${cluster}-client`,
     disruptionBudget: cluster,
+    networkPolicy: cluster,
     config: `${cluster}-config`,
   };
 }

@@ -199,6 +199,7 @@ export function parseOperatorFlags(argv: readonly string[], env: Environment): O
         'Always',
         'Never',
       ]),
+      ...(env['POD_NAMESPACE'] ? { operatorNamespace: env['POD_NAMESPACE'] } : {}),
     },
   };
 }

@@ -24,6 +24,8 @@ export interface PodSettings {
   /** The image of members (unless the cluster names another) and Jobs: the operator's own. */
   readonly image: string;
   readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
+  /** Where the operator itself runs; absent when that is outside of Kubernetes. */
+  readonly operatorNamespace?: string;
 }
 
 /** Fields that every pod of ours has. No service account token: members and Jobs never talk to the API server. */

@@ -23,6 +23,7 @@ import {
   services,
   statefulSets,
 } from '../kube/kinds.ts';
+  networkPolicies,
 import {
   type Key,
   type KubeObject,
@@ -77,6 +78,7 @@ export interface Selections {
   readonly own: { readonly namespace?: string };
   readonly managed: { readonly namespace?: string; readonly labelSelector: string };
 }
+  readonly networkPolicies: Latest<Manifest>;
 
 export function selections(namespace: string | undefined): Selections {
   const own = namespace === undefined ? {} : { namespace };
@@ -148,6 +150,7 @@ export function jobsOf(
   index: 'snapshot' | 'restore',
   key: Key,
   names: readonly ((of: string) => string)[],
+    networkPolicies: latest<Manifest>(networkPolicies, managed),
 ): readonly Live<Job>[] {
   const { namespace = '', name: of } = refOf(key);
   const keys = new Set(jobs.cache.byIndex(index, key).map((job) => keyOf(job)));

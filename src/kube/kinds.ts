@@ -105,6 +105,10 @@ export interface PersistentVolumeClaim extends KubeObject {
   };
 }
 
+export interface StorageClass extends KubeObject {
+  readonly allowVolumeExpansion?: boolean;
+}
+
 export interface Secret extends KubeObject {
   readonly type?: string;
   /** Values in base64. */
@@ -171,6 +175,19 @@ export const podDisruptionBudgets: ResourceType<Manifest> = kind(
   'v1',
   'PodDisruptionBudget',
   'poddisruptionbudgets',
+);
+export const networkPolicies: ResourceType<Manifest> = kind(
+  'networking.k8s.io',
+  'v1',
+  'NetworkPolicy',
+  'networkpolicies',
+);
+export const storageClasses: ResourceType<StorageClass> = kind<StorageClass>(
+  'storage.k8s.io',
+  'v1',
+  'StorageClass',
+  'storageclasses',
+  false,
 );
 export const leases: ResourceType<Lease> = kind<Lease>('coordination.k8s.io', 'v1', 'Lease', 'leases');
 export const events: ResourceType<Event> = kind<Event>('events.k8s.io', 'v1', 'Event', 'events');

@@ -29,6 +29,7 @@ describe('defaults', () => {
       },
       storage: { size: '1Gi', retention: { whenScaled: 'Retain', whenDeleted: 'Retain' } },
       log: { snapshotThreshold: 8192, snapshotPeriodSeconds: 120, trailingLogs: 10240 },
+      networkPolicy: { enabled: true },
       paused: false,
     });
   });

@@ -7,6 +7,7 @@ import type { RaftSnapshotStore } from '../../api/store.ts';
 import type { MemberStatus } from '../../engines/engine.ts';
 import {
   configMaps,
+  networkPolicies,
   type Pod,
   persistentVolumeClaims,
   podDisruptionBudgets,
@@ -32,7 +33,7 @@ import { Polls } from '../polls.ts';
 import { byLabel, selections, type World } from '../world.ts';
 import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.ts';
 import { type MemberViews, podReady } from './members.ts';
-import { type ClusterAction, type ClusterObserved, type Part, planCluster } from './plan.ts';
+import { type ClusterAction, type ClusterObserved, PARTS, type Part, planCluster } from './plan.ts';
 import { performStep } from './steps.ts';
 
 export const CLUSTER_CONTROLLER = 'cluster';
@@ -68,6 +69,7 @@ export function clusterController(world: World): ClusterController {
     peers: part(services, views.services, (c) => clusterNames(c).peers),
     client: part(services, views.services, (c) => clusterNames(c).client),
     disruptionBudget: part(podDisruptionBudgets, views.disruptionBudgets, (c) => clusterNames(c).disruptionBudget),
+    networkPolicy: part(networkPolicies, views.networkPolicies, (c) => clusterNames(c).networkPolicy),
     statefulSet: part(statefulSets, views.statefulSets, (c) => clusterNames(c).statefulSet),
   };
 
@@ -75,10 +77,15 @@ export function clusterController(world: World): ClusterController {
   async function childrenOf(cluster: Live<RaftCluster>, signal: AbortSignal): Promise<ClusterObserved['children']> {
     const { namespace, name } = cluster.metadata;
     const found = await Promise.all(
-      (Object.keys(parts) as Part[]).map(async (each) => {
+      PARTS.map(async (each) => {
         const { type, latest, name: nameOf } = parts[each];
         const ref = { namespace: namespace ?? '', name: nameOf(name) };
-        return [each, latest.get(keyOf(ref)) ?? (await client.find(type, ref, { signal }))] as const;
+        // What the spec does not want is looked for among ours alone.
+        const wanted = each !== 'networkPolicy' || cluster.spec.networkPolicy.enabled;
+        return [
+          each,
+          latest.get(keyOf(ref)) ?? (wanted ? await client.find(type, ref, { signal }) : undefined),
+        ] as const;
       }),
     );
     return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as ClusterObserved['children'];
@@ -183,7 +190,10 @@ export function clusterController(world: World): ClusterController {
     };
     const applied = () =>
       Promise.all(
-        actions.flatMap((action) => (action.kind === 'apply' ? apply(action.part, action.object, children) : [])),
+        actions.flatMap((action) => {
+          if (action.kind === 'apply') return apply(action.part, action.object, children);
+          return action.kind === 'withdraw' ? withdraw(key, action) : [];
+        }),
       );
     const step = actions.find((action) => action.kind === 'step')?.step;
     // A cluster that is being made has nothing to lose yet: its members must not wait for its status. What is begun is
@@ -200,6 +210,13 @@ export function clusterController(world: World): ClusterController {
       await performStep(world, cluster, step, signal);
     }
     for (const action of actions) if (action.kind === 'event') world.events.record(cluster, action.event);
+  }
+
+  async function withdraw(key: Key, { part, name, uid }: ClusterAction & { kind: 'withdraw' }): Promise<void> {
+    const { type, latest } = parts[part];
+    const ref = { ...refOf(key), name };
+    await client.delete(type, ref, { preconditions: { uid } });
+    latest.gone(keyOf(ref));
   }
 
   async function apply(each: Part, object: Manifest, children: ClusterObserved['children']): Promise<void> {
@@ -219,6 +236,7 @@ export function clusterController(world: World): ClusterController {
     ofCluster(services),
     ofCluster(configMaps),
     ofCluster(podDisruptionBudgets),
+    ofCluster(networkPolicies),
     { ...ofCluster(pods), keys: (pod) => (isMember(pod) ? byLabel(CLUSTER)(pod) : []) },
     ofCluster(persistentVolumeClaims),
     {

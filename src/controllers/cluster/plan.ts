@@ -21,6 +21,7 @@ import type { ClusterStep, Matter } from './step.ts';
 import { planUpdate } from './update.ts';
 
 export type Part = keyof ClusterObjects;
+export const PARTS: readonly Part[] = ['config', 'peers', 'client', 'disruptionBudget', 'networkPolicy', 'statefulSet'];
 
 export interface ClusterObserved {
   readonly cluster: Live<RaftCluster>;
@@ -46,6 +47,8 @@ export interface ClusterObserved {
 
 export type ClusterAction =
   | { readonly kind: 'apply'; readonly part: Part; readonly object: Manifest; readonly exists: boolean }
+  /** Deletes an object of ours that the spec no longer wants. */
+  | { readonly kind: 'withdraw'; readonly part: Part; readonly name: string; readonly uid: string }
   /** Writes on a disk whose data it holds. */
   | { readonly kind: 'markDisk'; readonly name: string; readonly annotations: Readonly<Record<string, string>> }
   | { readonly kind: 'step'; readonly step: ClusterStep }
@@ -91,7 +94,7 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     settings,
     token: origin.token,
     formed,
-    size: hibernated ? 0 : size,
+    size,
     ...(list === undefined ? {} : { list }),
     ...(membership.joining === undefined ? {} : { joining: membership.joining }),
     ...(bootstrap.kind === 'archive' ? { bootstrap: bootstrap.bootstrap } : {}),
@@ -190,9 +193,11 @@ function stepEvent(step: ClusterStep, leader: string | undefined): EventInput | 
 }
 
 function applies(objects: ClusterObjects, children: ClusterObserved['children']): ClusterAction[] {
-  return (Object.keys(objects) as Part[]).flatMap((part): ClusterAction[] => {
+  return PARTS.flatMap((part): ClusterAction[] => {
     const there = children[part];
     const object = objects[part];
+    if (object === undefined)
+      return there ? [{ kind: 'withdraw', part, name: there.metadata.name, uid: there.metadata.uid }] : [];
     return needsApply(object, there) ? [{ kind: 'apply', part, object, exists: there !== undefined }] : [];
   });
 }

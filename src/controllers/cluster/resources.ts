@@ -9,6 +9,8 @@ import { hashOf } from '../manifests.ts';
 import { clusterNames, DISK, memberHost, memberNames, memberOfUrl, ordinalOf, PORTS } from '../names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from '../restricted.ts';
 import { storeEnvironment, storeMounts, storeVolumes } from '../store/access.ts';
+import { placement } from './placement.ts';
+import { disruptionBudgetSpec, networkPolicySpec } from './protection.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -48,6 +50,8 @@ export interface ClusterObjects {
   readonly peers: Manifest;
   readonly client: Manifest;
   readonly disruptionBudget: Manifest;
+  /** Absent where the spec wants none. */
+  readonly networkPolicy?: Manifest;
   readonly statefulSet: Manifest;
 }
 
@@ -57,6 +61,7 @@ export function clusterObjects(input: ClusterInput): ClusterObjects {
     peers: peers(input),
     client: client(input),
     disruptionBudget: disruptionBudget(input),
+    ...(input.cluster.spec.networkPolicy.enabled ? { networkPolicy: networkPolicy(input) } : {}),
     statefulSet: statefulSet(input),
   };
 }
@@ -127,34 +132,42 @@ function port(name: string, number: number) {
   return { name, port: number, targetPort: name, protocol: 'TCP' };
 }
 
-/** As many may be away as the quorum can spare. */
 function disruptionBudget(input: ClusterInput): Manifest {
-  const name = input.cluster.metadata.name;
-  const maxUnavailable = Math.floor((input.cluster.spec.replicas - 1) / 2);
+  const { cluster, list, size } = input;
+  const { name } = cluster.metadata;
+  const voters = list?.filter(({ isLearner }) => !isLearner).length ?? size;
   return {
     ...head(input, 'policy/v1', 'PodDisruptionBudget', clusterNames(name).disruptionBudget),
-    spec: {
-      // A single member can spare none, and then no node could ever be drained: one restart is the lesser evil.
-      maxUnavailable: Math.max(1, maxUnavailable),
-      unhealthyPodEvictionPolicy: 'AlwaysAllow',
-      selector: { matchLabels: memberSelector(name) },
-    },
+    spec: disruptionBudgetSpec(name, voters, cluster.spec.replicas),
+  };
+}
+
+function networkPolicy(input: ClusterInput): Manifest {
+  const { metadata, spec } = input.cluster;
+  return {
+    ...head(input, 'networking.k8s.io/v1', 'NetworkPolicy', clusterNames(metadata.name).networkPolicy),
+    spec: networkPolicySpec(metadata.name, spec.networkPolicy.clients, input.settings.operatorNamespace),
   };
 }
 
 function statefulSet(input: ClusterInput): Manifest {
   const { metadata, spec } = input.cluster;
   const { storage } = spec;
+  const hibernated = spec.replicas === 0;
   return {
     ...head(input, 'apps/v1', 'StatefulSet', clusterNames(metadata.name).statefulSet),
     spec: {
-      replicas: input.size,
+      replicas: hibernated ? 0 : input.size,
       serviceName: clusterNames(metadata.name).peers,
       // All at once: members wait for each other, not for Kubernetes' order.
       podManagementPolicy: 'Parallel',
       // Raftsman replaces outdated members itself: followers first, the leader last, one at a time.
       updateStrategy: { type: 'OnDelete' },
-      persistentVolumeClaimRetentionPolicy: storage.retention,
+      // To Kubernetes hibernation is a scale-down of all members: their disks must not go with them.
+      persistentVolumeClaimRetentionPolicy: {
+        ...storage.retention,
+        ...(hibernated ? { whenScaled: 'Retain' } : {}),
+      },
       revisionHistoryLimit: 3,
       selector: { matchLabels: memberSelector(metadata.name) },
       template: memberTemplate(input),
@@ -223,12 +236,8 @@ function memberPod({ cluster, settings, token }: ClusterInput) {
       priorityClassName: template?.priorityClassName,
       imagePullSecrets: template?.imagePullSecrets,
       serviceAccountName: template?.serviceAccountName,
-      affinity: template?.affinity ?? (template?.topologySpreadConstraints ? undefined : spreadOverNodes(name)),
-      topologySpreadConstraints: template?.topologySpreadConstraints?.map((constraint) => ({
-        labelSelector: { matchLabels: memberSelector(name) },
-        ...constraint,
-      })),
     }),
+    ...placement(name, template),
   };
   const member = {
     name: MEMBER_CONTAINER,
@@ -285,22 +294,6 @@ function containerPort(name: string, number: number) {
 
 function probe(path: string, limits: Json) {
   return { httpGet: { path, port: 'metrics', scheme: 'HTTP' }, ...limits };
-}
-
-function spreadOverNodes(cluster: string) {
-  return {
-    podAntiAffinity: {
-      preferredDuringSchedulingIgnoredDuringExecution: [
-        {
-          weight: 100,
-          podAffinityTerm: {
-            topologyKey: 'kubernetes.io/hostname',
-            labelSelector: { matchLabels: memberSelector(cluster) },
-          },
-        },
-      ],
-    },
-  };
 }
 
 /** Each member reads and verifies the whole archive itself, beside its disk, before it makes anything of it. */

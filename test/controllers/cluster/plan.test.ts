@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { RaftClusterStatus } from '../../../src/api/cluster.ts';
 import { findCondition } from '../../../src/api/conditions.ts';
-import { type ClusterObserved, planCluster } from '../../../src/controllers/cluster/plan.ts';
+import { type ClusterObserved, PARTS, planCluster } from '../../../src/controllers/cluster/plan.ts';
 import { clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
 import type { ConfigMap, StatefulSet } from '../../../src/kube/kinds.ts';
@@ -77,6 +77,7 @@ function running({ formed = true, spec = {}, status = formedStatus, ...rest }: L
     peers: applied(objects.peers),
     client: applied(objects.client),
     disruptionBudget: applied(objects.disruptionBudget),
+    ...(objects.networkPolicy ? { networkPolicy: applied(objects.networkPolicy) } : {}),
     statefulSet: applied<StatefulSet>(objects.statefulSet, { observedGeneration: 1 }),
   };
   return {
@@ -194,7 +195,18 @@ describe('a formed cluster', () => {
   test('what Kubernetes refuses is said, and tried again', () => {
     const observed = { ...running(), children: {}, refused: 'spec.x: Invalid' };
     expect(conditionOf(observed, 'Progressing')).toMatchObject({ status: 'False', reason: 'Refused' });
-    expect(applies(observed)).toHaveLength(5);
+    expect(applies(observed)).toEqual(PARTS);
+  });
+
+  test('a NetworkPolicy of ours that spec no longer wants is withdrawn, and nothing when there is none', () => {
+    const observed = running({ spec: { networkPolicy: { enabled: false } } });
+    const ours = running().children.networkPolicy!;
+    const withdrawn = (children: ClusterObserved['children']) =>
+      planCluster({ ...observed, children }, now).actions.filter(({ kind }) => kind === 'withdraw');
+    expect(withdrawn({ ...observed.children, networkPolicy: ours })).toEqual([
+      { kind: 'withdraw', part: 'networkPolicy', name: 'c', uid: ours.metadata.uid },
+    ]);
+    expect(withdrawn(observed.children)).toEqual([]);
   });
 
   test('the last good snapshot is one of this very cluster', () => {
@@ -324,7 +336,7 @@ describe('what is in the way', () => {
     const unready = look({ spec: restore, store: storeOf('s', false) });
     expect(conditionOf(unready, 'Progressing')).toMatchObject({ reason: 'StoreNotReady' });
     expect(applies(unready)).toEqual([]);
-    expect(applies(look({ spec: restore, store: storeOf() }))).toHaveLength(5);
+    expect(applies(look({ spec: restore, store: storeOf() }))).toEqual(PARTS);
   });
 
   test('once formed, a restored cluster needs its store no more', () => {

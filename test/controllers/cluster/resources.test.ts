@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { type ClusterInput, clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
+import type { Member } from '../../../src/engines/engine.ts';
 import { ownedBy } from '../../../src/kube/objects.ts';
 import { expectGolden } from '../golden.ts';
 import { checksumHex, clusterOf, settings, storeOf } from '../objects.ts';
@@ -72,12 +73,43 @@ describe('the objects of a RaftCluster', () => {
     expect(hashes(input(spec))[TEMPLATE]).not.toBe(hashes(input())[TEMPLATE]);
   });
 
-  test('what quorum can spare, and one of a single member, may be disrupted', () => {
-    const spared = [1, 3, 5, 9].map((replicas) => {
-      const { spec } = clusterObjects(input({ replicas })).disruptionBudget as { spec?: { maxUnavailable?: number } };
-      return spec?.maxUnavailable;
+  const member = (ordinal: number, isLearner = false): Member => ({
+    id: `${ordinal}a`,
+    name: `demo-${ordinal}`,
+    peerUrls: [`http://demo-${ordinal}.demo-peers.default.svc:2380`],
+    clientUrls: [],
+    isLearner,
+  });
+  const maxUnavailable = (given: ClusterInput) =>
+    (clusterObjects(given).disruptionBudget as { spec?: { maxUnavailable?: number } }).spec?.maxUnavailable;
+
+  test('what the quorum of the voters can spare may be evicted: a learner counts for nothing', () => {
+    expect(maxUnavailable(input())).toBe(1);
+    const voters = [0, 1, 2, 3, 4].map((ordinal) => member(ordinal));
+    expect(maxUnavailable(input({ replicas: 5 }, { formed: true, size: 5, list: voters }))).toBe(2);
+    const learning = [...voters.slice(0, 4), member(4, true)];
+    expect(maxUnavailable(input({ replicas: 5 }, { formed: true, size: 5, list: learning }))).toBe(1);
+  });
+
+  test('hibernated, a cluster has no pods, and its disks stay whatever becomes of disks when it is scaled', () => {
+    const storage = { size: '1Gi', retention: { whenScaled: 'Delete' } };
+    const awake = clusterObjects(input({ storage }, { formed: true, size: 3 }));
+    const asleep = clusterObjects(input({ storage, replicas: 0 }, { formed: true, size: 3 }));
+    expect(awake.statefulSet['spec']).toMatchObject({
+      replicas: 3,
+      persistentVolumeClaimRetentionPolicy: { whenScaled: 'Delete' },
     });
-    expect(spared).toEqual([1, 1, 2, 4]);
+    expect(asleep.statefulSet['spec']).toMatchObject({
+      replicas: 0,
+      persistentVolumeClaimRetentionPolicy: { whenScaled: 'Retain', whenDeleted: 'Retain' },
+    });
+    // What members read stays, so that they wake as they fell asleep.
+    expect(asleep.config).toEqual(awake.config);
+    expect(asleep.disruptionBudget['spec']).toEqual(awake.disruptionBudget['spec']);
+  });
+
+  test('a cluster that wants no NetworkPolicy has none', () => {
+    expect(clusterObjects(input({ networkPolicy: { enabled: false } })).networkPolicy).toBeUndefined();
   });
 
   test('a volume store is mounted read-only while members fetch from it', () => {
