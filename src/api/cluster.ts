@@ -19,6 +19,7 @@ import {
   time,
   withoutTransitions,
 } from './schema.ts';
+import { tlsSpec } from './tls.ts';
 
 /**
  * Longest name of a cluster. It is the StatefulSet's name, the start of its Services' names and the value of a label, so
@@ -187,6 +188,7 @@ const members = {
   engine,
   storage,
   log,
+  tls: tlsSpec,
   podTemplate: Type.Optional(podTemplate),
   networkPolicy,
   paused: flag('Whether the operator leaves everything of this cluster as it is.', false),
@@ -273,6 +275,7 @@ export const clusterStatus = Type.Object(
       }),
     ),
     operation: Type.Optional(operation),
+    certificatesExpire: Type.Optional(time('When the first certificate of the cluster ends, unless it is renewed.')),
     alarms: Type.Optional(listOf(alarm, { description: 'Alarms that stand.', maxItems: 64, keys: ['type', 'member'] })),
     members: Type.Optional(listOf(memberStatus, { description: 'The members.', maxItems: 32, keys: ['name'] })),
     lastSnapshot: Type.Optional(
@@ -310,4 +313,4 @@ export type Alarm = Static<typeof alarm>;
 export type PodTemplate = Static<typeof podTemplate>;
 export type RaftCluster = Resource<'RaftCluster', RaftClusterSpec, RaftClusterStatus>;
 /** Condition types of a RaftCluster. */
-export type ClusterCondition = 'Available' | 'Ready' | 'Progressing' | 'Degraded';
+export type ClusterCondition = 'Available' | 'Ready' | 'Progressing' | 'Degraded' | 'CertificatesReady';

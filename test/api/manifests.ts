@@ -106,6 +106,22 @@ export const examples: readonly Example[] = [
   { title: 'a cluster of one', manifest: cluster({ replicas: 1 }) },
   { title: 'an even number of members', manifest: cluster({ replicas: 4 }) },
   { title: 'a hibernated cluster', manifest: cluster({ replicas: 0 }) },
+  { title: 'a cluster with certificates of its own', manifest: cluster({ tls: { mode: 'Managed' } }) },
+  {
+    title: 'certificates that last a day and a CA that is replaced at once',
+    manifest: cluster({
+      tls: { mode: 'Managed', managed: { caDays: 2, caOverlapDays: 0, certificateDays: 1, renewBeforeDays: 0 } },
+    }),
+  },
+  {
+    title: 'certificates of cert-manager',
+    manifest: cluster({ tls: { mode: 'CertManager', certManager: { issuerRef: { name: 'own-ca' } } } }),
+  },
+  {
+    title: 'certificates in given Secrets',
+    manifest: cluster({ tls: { mode: 'Secrets', secrets: { server: 'a', peer: 'b', client: 'c.d' } } }),
+  },
+  { title: 'plain text', manifest: cluster({ tls: { mode: 'Disabled' } }) },
   { title: 'a cluster with the longest name', manifest: cluster({}, 'c'.repeat(40)) },
   ...['16Mi', '1.5Gi', '20000000', '1e9', 17_000_000].map((size) => ({
     title: `storage of ${size}`,
@@ -194,6 +210,21 @@ export const refused: readonly Refused[] = [
   ),
   refuse(cluster({ log: { snapshotThreshold: 0 } }), 'spec.log.snapshotThreshold', 'greater than or equal to 1'),
   refuse(cluster({ log: { trailingLogs: -1 } }), 'spec.log.trailingLogs', 'greater than or equal to 0'),
+  refuse(cluster({ tls: { mode: 'CertManager' } }), 'spec.tls.certManager goes with spec.tls.mode CertManager'),
+  refuse(
+    cluster({ tls: { mode: 'Managed', certManager: { issuerRef: { name: 'x' } } } }),
+    'spec.tls.certManager goes with spec.tls.mode CertManager',
+  ),
+  refuse(cluster({ tls: { mode: 'Secrets' } }), 'spec.tls.secrets goes with spec.tls.mode Secrets'),
+  refuse(cluster({ tls: { mode: 'Secrets', secrets: { server: 'a', peer: 'b' } } }), 'spec.tls.secrets.client'),
+  refuse(
+    cluster({ tls: { mode: 'Managed', managed: { certificateDays: 10, renewBeforeDays: 10 } } }),
+    'spec.tls.managed.renewBeforeDays must be less than spec.tls.managed.certificateDays',
+  ),
+  refuse(
+    cluster({ tls: { mode: 'Managed', managed: { caDays: 100 } } }),
+    'spec.tls.managed.caDays must be at least twice certificateDays',
+  ),
   refuse(cluster({ bootstrap: {} }), 'spec.bootstrap.restore', 'Required value'),
   refuse(
     cluster({ bootstrap: { restore: { storeName: 's', key: '../other/secret' } } }),
@@ -320,6 +351,23 @@ export const transitions: readonly Transition[] = [
     manifest: cluster({ storage: { size: '1Gi', storageClassName: 'a' } }),
     patch: { storage: { storageClassName: null } },
     message: 'spec.storage.storageClassName is immutable',
+  },
+  {
+    title: 'encryption, turned on',
+    manifest: cluster({ tls: { mode: 'Disabled' } }),
+    patch: { tls: { mode: 'Managed' } },
+    message: 'spec.tls.mode is immutable',
+  },
+  {
+    title: 'encryption, turned off',
+    manifest: cluster({ tls: { mode: 'Managed' } }),
+    patch: { tls: { mode: 'Disabled' } },
+    message: 'spec.tls.mode is immutable',
+  },
+  {
+    title: 'a new CA',
+    manifest: cluster({ tls: { mode: 'Managed' } }),
+    patch: { tls: { managed: { caGeneration: 2, caOverlapDays: 0 } } },
   },
   {
     title: 'the bootstrap',
