@@ -22,7 +22,8 @@ export interface SnapshotJobInput {
 export function saveJob(input: SnapshotJobInput): Manifest {
   const { snapshot, cluster, key } = input;
   const { clusterName } = snapshot.spec;
-  const replicas = cluster?.spec.replicas ?? 1;
+  // Those that there are, which are not those that spec asks for while members come and go.
+  const replicas = cluster?.status?.size ?? cluster?.spec.replicas ?? 1;
   const endpoints = memberEndpoints(clusterName, snapshot.metadata.namespace ?? 'default', replicas);
   return job(input, 'save', [
     `--endpoints=${endpoints.join(',')}`,
