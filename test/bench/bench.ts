@@ -1,24 +1,22 @@
 /** `make bench`: figures beside the real peers, taken in turn in one run, as ratios. */
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { install } from '../e2e/install.ts';
-import { Kubectl } from '../e2e/kubectl.ts';
-import { abandonStart, startCluster } from '../kubernetes/cluster.ts';
+import { parseArgs } from 'node:util';
 import { Failure } from '../kubernetes/failure.ts';
 import { tool } from '../kubernetes/go-build.ts';
-import { buildImage } from '../kubernetes/image-build.ts';
 import { toStderr } from '../kubernetes/progress.ts';
+import type { EngineName } from './bare.ts';
+import { withGround } from './ground.ts';
+import { benchCrowd, benchIdle, benchLife, engineNames } from './life-table.ts';
 import type { Kind } from './members.ts';
 import { benchOutage } from './outage.ts';
-import { withFarewell } from './owned.ts';
 import { benchPause } from './pause.ts';
 import { benchCpu, benchPuts, type PutOptions } from './puts.ts';
 import { delayVariable, slowEtcd } from './slow-etcd.ts';
 import { benchStartup } from './startup.ts';
 
 const root = join(import.meta.dirname, '../..');
-const usage = `usage: bench.ts [puts] [cpu] [outage] [pause] [startup] [--rounds N]      (all but cpu, 5 rounds)
+const usage = `usage: bench.ts [puts] [cpu] [outage] [pause] [startup] [life] [idle] [crowd]
+                [--rounds N] [--engine Embedded|Etcd]      (all but cpu, 5 rounds, both engines)
 
 Three embedded members beside three of etcd, in turn, with the same flags:
   puts      puts/s, p99, processor time per put and memory at 1, 16, 64 and 256 clients under etcd's own benchmark tool;
@@ -28,6 +26,10 @@ Three embedded members beside three of etcd, in turn, with the same flags:
   outage    time without an acknowledged write after kill -9 of the leader, and when leadership is moved on purpose
 On a local Kubernetes of its own (root):
   startup   from apply to all members ready, beside a bare StatefulSet
+  life      both engines, beside bare StatefulSets of the same images: start, scale, a deleted follower, write outages,
+            how soon hung and dead members are shown
+  idle      requests to the API server that ten idle clusters cause in a minute
+  crowd     a new cluster's start alone, and while 40 others cannot be scheduled
 `;
 
 const ours = (delayMs = 0): Kind => {
@@ -52,36 +54,11 @@ async function putOptions(rounds: number): Promise<PutOptions> {
   return { benchmark: await tool('benchmark'), ours, theirs, rounds };
 }
 
-async function startup(rounds: number): Promise<void> {
-  const progress = toStderr();
-  const name = `bench-${process.pid}`;
-  const image = 'raftsman:bench';
-  const cluster = await withFarewell(
-    () => abandonStart(name),
-    () => startCluster(name, { depth: 'node', ephemeral: true, progress }),
-  );
-  await withFarewell(
-    () => cluster.stop(),
-    async () => {
-      try {
-        await promisify(execFile)(process.execPath, ['esbuild.config.js'], { cwd: root });
-        await buildImage({ name, file: join(root, 'Dockerfile'), tag: image }, progress);
-        const kubectl = new Kubectl({
-          kubectl: await tool('kubectl'),
-          kubeconfig: cluster.kubeconfig,
-          namespace: 'default',
-        });
-        await install({ helm: await tool('helm'), kubeconfig: cluster.kubeconfig, kubectl, image });
-        await benchStartup(kubectl, image, rounds);
-      } finally {
-        await cluster.stop();
-      }
-    },
-  );
-}
+const startup = (rounds: number): Promise<void> =>
+  withGround(({ kubectl, images }) => benchStartup(kubectl, images.raftsman, rounds));
 
 /** In the order in which they run. */
-const benchmarks: Readonly<Record<string, (rounds: number) => Promise<void>>> = {
+const benchmarks: Readonly<Record<string, (rounds: number, engines: readonly EngineName[]) => Promise<void>>> = {
   puts: async (rounds) => benchPuts(await putOptions(rounds)),
   cpu: async (rounds) => benchCpu(await putOptions(rounds)),
   outage: async (rounds) =>
@@ -93,19 +70,25 @@ const benchmarks: Readonly<Record<string, (rounds: number) => Promise<void>>> = 
     }),
   pause: () => benchPause(ours()),
   startup,
+  life: benchLife,
+  idle: (_rounds, engines) => benchIdle(engines),
+  crowd: benchCrowd,
 };
 const unlessTold = Object.keys(benchmarks).filter((name) => name !== 'cpu');
 
 async function main(): Promise<number> {
   let what: string[];
   let rounds: number;
+  let engines = engineNames;
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { rounds: { type: 'string', default: '5' } },
+      options: { rounds: { type: 'string', default: '5' }, engine: { type: 'string' } },
     });
     what = positionals.length > 0 ? positionals : unlessTold;
     rounds = Number(values.rounds);
+    if (values.engine !== undefined) engines = engineNames.filter((name) => name === values.engine);
+    if (engines.length === 0) throw new Error(`--engine ${values.engine}: must be one of ${engineNames.join(', ')}`);
     const unknown = what.find((one) => !Object.hasOwn(benchmarks, one));
     if (unknown !== undefined) throw new Error(`there is no benchmark "${unknown}"`);
     if (!Number.isInteger(rounds) || rounds < 1 || rounds > 100)
@@ -115,7 +98,7 @@ async function main(): Promise<number> {
     return 2;
   }
   try {
-    for (const [name, run] of Object.entries(benchmarks)) if (what.includes(name)) await run(rounds);
+    for (const [name, run] of Object.entries(benchmarks)) if (what.includes(name)) await run(rounds, engines);
     return 0;
   } catch (error) {
     process.stderr.write(`bench: ${error instanceof Failure ? error.message : (error as Error).stack}\n`);

@@ -1,23 +1,48 @@
 /**
- * One client that always writes: one put at a time, each to the next member, tried again at the next until one answers.
- * The longest time between two answers is how long the cluster could not be written to, as a client sees it.
+ * Clients that always write, one for each member, at a steady pace whether earlier writes were answered or not. The
+ * longest time in which none of them got an answer is how long the cluster could not be written to; how soon a client that
+ * knows one member alone finds another is not in it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { EtcdClient } from '../../src/etcd/client.ts';
 
-/** A member that forwarded a put to a dead leader never answers it: asked anew elsewhere after so long. */
-const attemptMs = 100;
+const everyMs = 10;
+/** A member that forwarded a put to a dead leader never answers it. */
+const attemptMs = 300;
+/** Puts under way at each member at most: what an outage of `attemptMs` and more piles up must not delay what follows. */
+const underWayAtMost = 20;
 const key = Buffer.from('bench/outage');
 
+interface Client {
+  readonly etcd: EtcdClient;
+  underWay: number;
+}
+
 export class Writer {
-  readonly #clients: readonly EtcdClient[];
+  readonly #clients = new Map<string, Client>();
   readonly #answers: number[] = [];
-  readonly #running: Promise<void>;
-  #stopped = false;
+  readonly #timer: NodeJS.Timeout;
+  #turn = 0;
 
   constructor(endpoints: readonly string[]) {
-    this.#clients = endpoints.map((endpoint) => new EtcdClient({ endpoints: [endpoint], deadlineMs: attemptMs }));
-    this.#running = this.#run();
+    this.use(endpoints);
+    this.#timer = setInterval(() => this.#write(), everyMs);
+  }
+
+  /** The members that are written to from now on. */
+  use(endpoints: readonly string[]): void {
+    for (const [endpoint, { etcd }] of this.#clients) {
+      if (endpoints.includes(endpoint)) continue;
+      this.#clients.delete(endpoint);
+      etcd.close();
+    }
+    for (const endpoint of endpoints) {
+      if (this.#clients.has(endpoint)) continue;
+      this.#clients.set(endpoint, {
+        etcd: new EtcdClient({ endpoints: [endpoint], deadlineMs: attemptMs }),
+        underWay: 0,
+      });
+    }
   }
 
   /** The longest time without an answer since `from` (of `performance.now()`), in milliseconds, one that lasts included. */
@@ -39,20 +64,21 @@ export class Writer {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#running;
-    for (const client of this.#clients) client.close();
+    clearInterval(this.#timer);
+    this.use([]);
   }
 
-  async #run(): Promise<void> {
-    for (let turn = 0; !this.#stopped; turn++) {
-      try {
-        await this.#clients[turn % this.#clients.length]!.put({ key, value: Buffer.from(`${turn}`) });
-        this.#answers.push(performance.now());
-      } catch {
-        // Refused at once by a member that is gone: without a pause this would be a busy loop.
-        await delay(1);
-      }
+  #write(): void {
+    for (const client of this.#clients.values()) {
+      if (client.underWay >= underWayAtMost) continue;
+      client.underWay++;
+      client.etcd
+        .put({ key, value: Buffer.from(`${this.#turn++}`) })
+        .then(
+          () => this.#answers.push(performance.now()),
+          () => {},
+        )
+        .finally(() => client.underWay--);
     }
   }
 }
