@@ -14,6 +14,7 @@ import {
   configMaps,
   type Job,
   jobs,
+  networkPolicies,
   type PersistentVolumeClaim,
   type Pod,
   persistentVolumeClaims,
@@ -23,7 +24,6 @@ import {
   services,
   statefulSets,
 } from '../kube/kinds.ts';
-  networkPolicies,
 import {
   type Key,
   type KubeObject,
@@ -67,6 +67,7 @@ export interface Views {
   readonly services: Latest<Manifest>;
   readonly configMaps: Latest<ConfigMap>;
   readonly disruptionBudgets: Latest<Manifest>;
+  readonly networkPolicies: Latest<Manifest>;
   readonly jobs: Latest<Job>;
   /** Pods of members and of Jobs. */
   readonly pods: Store<Pod>;
@@ -78,7 +79,6 @@ export interface Selections {
   readonly own: { readonly namespace?: string };
   readonly managed: { readonly namespace?: string; readonly labelSelector: string };
 }
-  readonly networkPolicies: Latest<Manifest>;
 
 export function selections(namespace: string | undefined): Selections {
   const own = namespace === undefined ? {} : { namespace };
@@ -132,6 +132,7 @@ export function createViews(manager: Manager, clock: Clock, namespace?: string):
     services: latest<Manifest>(services, managed),
     configMaps: latest<ConfigMap>(configMaps, managed),
     disruptionBudgets: latest<Manifest>(podDisruptionBudgets, managed),
+    networkPolicies: latest<Manifest>(networkPolicies, managed),
     jobs: latest<Job>(jobs, managed, { snapshot: byLabel(SNAPSHOT), restore: byLabel(RESTORE) }),
     pods: manager.cache<Pod>(pods, {
       ...managed,
@@ -150,7 +151,6 @@ export function jobsOf(
   index: 'snapshot' | 'restore',
   key: Key,
   names: readonly ((of: string) => string)[],
-    networkPolicies: latest<Manifest>(networkPolicies, managed),
 ): readonly Live<Job>[] {
   const { namespace = '', name: of } = refOf(key);
   const keys = new Set(jobs.cache.byIndex(index, key).map((job) => keyOf(job)));

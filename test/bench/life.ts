@@ -10,13 +10,7 @@ import { apiVersion } from '../../src/api/meta.ts';
 import { podReady } from '../../src/controllers/cluster/members.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import type { KubeClient } from '../../src/kube/contract.ts';
-import {
-  type Pod,
-  persistentVolumeClaims,
-  pods,
-  services,
-  statefulSets,
-} from '../../src/kube/kinds.ts';
+import { type Pod, persistentVolumeClaims, pods, services, statefulSets } from '../../src/kube/kinds.ts';
 import type { KubeObject, Live, ResourceType } from '../../src/kube/objects.ts';
 import { bare, type EngineName } from './bare.ts';
 import { type Ground, makeNamespace, Watching } from './ground.ts';
