@@ -1,7 +1,16 @@
 /** What every controller is given: the API server, its caches, the members' engines, the stores. */
 
 import type { RaftCluster } from '../api/cluster.ts';
-import { raftCluster, raftRestore, raftSnapshot, raftSnapshotPolicy, raftSnapshotStore } from '../api/kinds.ts';
+import type { RaftCompaction, RaftCompactionPolicy } from '../api/compaction.ts';
+import {
+  raftCluster,
+  raftCompaction,
+  raftCompactionPolicy,
+  raftRestore,
+  raftSnapshot,
+  raftSnapshotPolicy,
+  raftSnapshotStore,
+} from '../api/kinds.ts';
 import type { RaftSnapshotPolicy } from '../api/policy.ts';
 import type { RaftRestore } from '../api/restore.ts';
 import type { RaftSnapshot } from '../api/snapshot.ts';
@@ -63,6 +72,8 @@ export interface Views {
   readonly snapshots: Latest<RaftSnapshot>;
   readonly policies: Latest<RaftSnapshotPolicy>;
   readonly restores: Latest<RaftRestore>;
+  readonly compactions: Latest<RaftCompaction>;
+  readonly compactionPolicies: Latest<RaftCompactionPolicy>;
   readonly statefulSets: Latest<StatefulSet>;
   readonly services: Latest<Manifest>;
   readonly configMaps: Latest<ConfigMap>;
@@ -127,6 +138,13 @@ export function createViews(manager: Manager, clock: Clock, namespace?: string):
       snapshot: byName(({ spec }) => spec.source.snapshotName),
       store: byName(({ spec, status }) => status?.archive?.storeName ?? spec.source.archive?.storeName),
       target: byName(({ spec }) => spec.target.newCluster.name),
+    }),
+    compactions: latest<RaftCompaction>(raftCompaction, own, {
+      cluster: byName(({ spec }) => spec.clusterName),
+      policy: byLabel(POLICY),
+    }),
+    compactionPolicies: latest<RaftCompactionPolicy>(raftCompactionPolicy, own, {
+      cluster: byName(({ spec }) => spec.clusterName),
     }),
     statefulSets: latest<StatefulSet>(statefulSets, managed, { cluster }),
     services: latest<Manifest>(services, managed),

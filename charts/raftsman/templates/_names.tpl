@@ -35,17 +35,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- /* What the operator may do in the namespaces it watches: no more than its controllers call. */ -}}
 {{- define "raftsman.rules" -}}
 - apiGroups: [raftsman.dev]
-  resources: [raftclusters, raftsnapshotstores, raftsnapshots, raftsnapshotpolicies, raftrestores]
+  resources: [raftclusters, raftsnapshotstores, raftsnapshots, raftsnapshotpolicies, raftrestores, raftcompactions, raftcompactionpolicies]
   verbs: [get, list, watch]
 - apiGroups: [raftsman.dev]
-  resources: [raftclusters/status, raftsnapshotstores/status, raftsnapshots/status, raftsnapshotpolicies/status, raftrestores/status]
+  resources: [raftclusters/status, raftsnapshotstores/status, raftsnapshots/status, raftsnapshotpolicies/status, raftrestores/status, raftcompactions/status, raftcompactionpolicies/status]
   verbs: [get, update, patch]
 - apiGroups: [raftsman.dev]
-  # A restore makes a cluster; a policy makes snapshots and retires them; a snapshot holds a finalizer while its archive exists.
-  resources: [raftclusters, raftsnapshots]
+  # A restore makes a cluster; a policy makes records and retires them; a snapshot holds a finalizer while its archive exists.
+  resources: [raftclusters, raftsnapshots, raftcompactions]
   verbs: [create, patch]
 - apiGroups: [raftsman.dev]
-  resources: [raftsnapshots]
+  resources: [raftsnapshots, raftcompactions]
   verbs: [delete]
 - apiGroups: [raftsman.dev]
   # Owner references with blockOwnerDeletion need these where OwnerReferencesPermissionEnforcement is on.
