@@ -23,6 +23,8 @@ import type {
   AlarmResponse,
   CompactionRequest,
   CompactionResponse,
+  DefragmentRequest,
+  DefragmentResponse,
   DeleteRangeRequest,
   DeleteRangeResponse,
   HashKVRequest,
@@ -81,6 +83,7 @@ export interface EtcdBackend {
   memberPromote(request: MemberPromoteRequest): Promise<MemberPromoteResponse>;
   moveLeader(request: MoveLeaderRequest): Promise<MoveLeaderResponse>;
   alarm(request: AlarmRequest): Promise<AlarmResponse>;
+  defragment(): Promise<DefragmentResponse>;
   status(): Promise<StatusResponse>;
   hashKv(request: HashKVRequest): Promise<HashKVResponse>;
   snapshot(): Promise<BackendSnapshot>;
@@ -187,6 +190,7 @@ function services(backend: EtcdBackend): readonly [ServiceDefinition, UntypedSer
     memberPromote: unary((request: MemberPromoteRequest) => backend.memberPromote(request)),
     moveLeader: unary((request: MoveLeaderRequest) => backend.moveLeader(request)),
     alarm: unary((request: AlarmRequest) => backend.alarm(request)),
+    defragment: unary((_: DefragmentRequest) => backend.defragment()),
     status: unary((_: StatusRequest) => backend.status()),
     hashKv: unary((request: HashKVRequest) => backend.hashKv(request)),
     snapshot,

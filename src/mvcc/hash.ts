@@ -81,7 +81,7 @@ export function* hashSteps(view: HistoryView, revision: number, compactRevision:
     const room = bucketKeyBytes + fieldOverhead + change.key.length;
     if (scratch.length < room) scratch = new Uint8Array(room * 2);
     crc = crc32c(crc, scratch, 0, writeHead(scratch, change));
-    crc = crc32c(crc, change.slab, change.at, change.at + change.size);
+    crc = crc32c(crc, change.slab.bytes, change.at, change.at + change.size);
     if (change.lease !== noLease) {
       scratch[0] = tag.lease;
       crc = crc32c(crc, scratch, 0, writeLease(scratch, 1, change.lease));

@@ -27,8 +27,9 @@ export class Change implements KeyRecord {
   readonly createRevision: number;
   readonly version: number;
   readonly lease: LeaseId;
-  readonly slab: Uint8Array;
-  readonly at: number;
+  /** `slab` and `at` change together when `History.repack` moves the value. */
+  slab: Slab;
+  at: number;
   readonly size: number;
   previous: Change | undefined;
   /** A change that is superseded at revision R is the key's state at every revision from its own up to R - 1. */
@@ -41,7 +42,7 @@ export class Change implements KeyRecord {
     createRevision: number,
     version: number,
     lease: LeaseId,
-    slab: Uint8Array,
+    slab: Slab,
     at: number,
     size: number,
   ) {
@@ -70,7 +71,7 @@ export class Change implements KeyRecord {
   }
 
   get value(): Uint8Array {
-    return this.size === 0 ? empty : this.slab.subarray(this.at, this.at + this.size);
+    return this.size === 0 ? empty : this.slab.bytes.subarray(this.at, this.at + this.size);
   }
 }
 
@@ -91,33 +92,73 @@ export function survives(change: Change, revision: number): boolean {
   return change.version !== 0 || change.modRevision === revision;
 }
 
+/** Bytes in which values lie. They are held for as long as one of the values is. */
+export class Slab {
+  readonly bytes: Uint8Array;
+  /** Bytes of values that are kept. */
+  live = 0;
+  /** Bytes of values that are gone. */
+  dead = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
+const none = new Slab(empty);
+
 /** Holds values: small ones side by side in shared slabs. */
 export class ValueSlabs {
-  #slab: Uint8Array = empty;
+  #filling = none;
   #used = 0;
+  #unusedBytes = 0;
   /** Where the value put last begins in `slab`. */
   at = 0;
-  slab: Uint8Array = empty;
+  slab = none;
+
+  /** Bytes that are held for nothing, because something else in their slab is kept. */
+  get unusedBytes(): number {
+    return this.#unusedBytes;
+  }
 
   put(value: Uint8Array): void {
     const { length } = value;
+    this.at = 0;
     if (length === 0) {
-      this.slab = empty;
-      this.at = 0;
-    } else if (length >= ownBufferFrom) {
-      this.slab = new Uint8Array(length);
-      this.slab.set(value);
-      this.at = 0;
+      this.slab = none;
+      return;
+    }
+    if (length >= ownBufferFrom) {
+      this.slab = new Slab(new Uint8Array(length));
+      this.slab.bytes.set(value);
     } else {
-      if (this.#used + length > this.#slab.length) {
-        this.#slab = new Uint8Array(slabBytes);
+      if (this.#used + length > this.#filling.bytes.length) {
+        this.#filling = new Slab(new Uint8Array(slabBytes));
         this.#used = 0;
       }
-      this.#slab.set(value, this.#used);
-      this.slab = this.#slab;
+      this.slab = this.#filling;
       this.at = this.#used;
+      this.slab.bytes.set(value, this.at);
       this.#used += length;
     }
+    this.slab.live += length;
+  }
+
+  /** What comes next shares no slab with what was put before. */
+  beginAnew(): void {
+    this.#filling = none;
+    this.#used = 0;
+  }
+
+  /** A value of `size` bytes in `slab` is kept no longer. */
+  release(slab: Slab, size: number): void {
+    slab.live -= size;
+    slab.dead += size;
+    this.#unusedBytes += size;
+    // Nobody holds it any more.
+    if (slab.live > 0) return;
+    this.#unusedBytes -= slab.dead;
+    slab.dead = 0;
   }
 }
 
@@ -128,6 +169,7 @@ interface Segment {
 }
 
 const segmentLength = 4_096;
+const repackBytesPerStep = 262_144;
 
 /** The history at one moment. */
 export interface HistoryView {
@@ -141,6 +183,7 @@ export interface HistoryView {
 export class History {
   readonly #weigh: (change: Change) => number;
   readonly #forget: (entry: KeyEntry) => void;
+  readonly #slabs: ValueSlabs;
   readonly #segments: Segment[] = [{ changes: [], bytes: 0 }];
   #count = 0;
   #bytes = 0;
@@ -149,9 +192,10 @@ export class History {
   #sweeping = false;
 
   /** `weigh` gives a change's size in bytes; `forget` is called for a key of which a sweep leaves nothing. */
-  constructor(weigh: (change: Change) => number, forget: (entry: KeyEntry) => void) {
+  constructor(weigh: (change: Change) => number, forget: (entry: KeyEntry) => void, slabs: ValueSlabs) {
     this.#weigh = weigh;
     this.#forget = forget;
+    this.#slabs = slabs;
   }
 
   get count(): number {
@@ -207,6 +251,7 @@ export class History {
         kept.push(change);
         bytes += this.#weigh(change);
       } else {
+        this.#slabs.release(change.slab, change.size);
         if (change.next !== undefined) change.next.previous = undefined;
         else this.#forget(change.entry);
       }
@@ -227,6 +272,33 @@ export class History {
       this.#sweepAt++;
     }
     return true;
+  }
+
+  /**
+   * Moves what is left in slabs with gaps closer together, so that those can be let go. Yields between steps of some
+   * hundred kilobytes; what is appended or swept meanwhile may be left as it is.
+   */
+  *repack(): Generator<undefined, void> {
+    this.#slabs.beginAnew();
+    let work = 0;
+    for (let s = 0; s < this.#segments.length; s++) {
+      for (let i = 0; i < (this.#segments[s]?.changes.length ?? 0); i++) {
+        const change = this.#segments[s]!.changes[i]!;
+        work += 16;
+        if (change.slab.dead > 0) {
+          const { slab, size } = change;
+          this.#slabs.put(change.value);
+          change.slab = this.#slabs.slab;
+          change.at = this.#slabs.at;
+          this.#slabs.release(slab, size);
+          work += size;
+        }
+        if (work > repackBytesPerStep) {
+          yield undefined;
+          work = 0;
+        }
+      }
+    }
   }
 }
 

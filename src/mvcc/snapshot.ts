@@ -94,7 +94,7 @@ function* slices(header: SnapshotHeader, json: Uint8Array, view: HistoryView): G
       if (used + room + change.size > sliceBytes) yield seal();
       used = writeRecordHead(slice, used, change);
       if (change.size > 0) {
-        slice.set(change.slab.subarray(change.at, change.at + change.size), used);
+        slice.set(change.slab.bytes.subarray(change.at, change.at + change.size), used);
         used += change.size;
       }
     } else {

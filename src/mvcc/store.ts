@@ -55,12 +55,7 @@ export class MvccStore {
   readonly #entries = new KeyIndex<KeyEntry>();
   readonly #sorted = new BTree<Key, KeyEntry>(undefined, (a, b) => (a < b ? -1 : a > b ? 1 : 0));
   readonly #slabs = new ValueSlabs();
-  readonly #history = new History(encodedSize, (entry) => {
-    // A key that came back after its deletion was swept has a new entry: that one stays.
-    if (this.#entries.get(entry.key) !== entry) return;
-    this.#entries.delete(entry.key);
-    this.#sorted.delete(entry.key);
-  });
+  readonly #history = new History(encodedSize, (entry) => this.#forget(entry), this.#slabs);
   #revision = 1;
   #compactRevision = -1;
   #keys = 0;
@@ -85,6 +80,11 @@ export class MvccStore {
   /** Bytes of all records kept, in the snapshot's form. */
   get sizeBytes(): number {
     return this.#history.bytes;
+  }
+
+  /** What is held for them: the same, and what lies unused between values since others were swept. */
+  get heldBytes(): number {
+    return this.#history.bytes + this.#slabs.unusedBytes;
   }
 
   /** Fails with `MVCC_FUTURE_REVISION` or `MVCC_COMPACTED`. */
@@ -150,6 +150,11 @@ export class MvccStore {
     return this.#history.sweep();
   }
 
+  /** Gives back what lies unused between values, in steps short enough for an event loop: run it to its end. */
+  repack(): Generator<undefined, void> {
+    return this.#history.repack();
+  }
+
   /**
    * The hash of the state at `revision` (0: the newest), in steps short enough for an event loop: run the generator to
    * its end. Fails at once with `MVCC_FUTURE_REVISION` or `MVCC_COMPACTED`.
@@ -209,6 +214,7 @@ export class MvccStore {
   ): void {
     let change: Change;
     if (value instanceof Change) {
+      value.slab.live += value.size;
       change = new Change(entry, modRevision, sub, createRevision, version, lease, value.slab, value.at, value.size);
     } else {
       this.#slabs.put(value);
@@ -220,6 +226,13 @@ export class MvccStore {
       this.#sorted.set(entry, change.entry);
     }
     this.#history.append(change);
+  }
+
+  #forget(entry: KeyEntry): void {
+    // A key that came back after its deletion was swept has a new entry: that one stays.
+    if (this.#entries.get(entry.key) !== entry) return;
+    this.#entries.delete(entry.key);
+    this.#sorted.delete(entry.key);
   }
 
   #visit(range: KeyRange, at: number, visit: (record: Change) => void): void {

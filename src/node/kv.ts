@@ -130,6 +130,11 @@ export class KeyValues {
     return this.#store.sizeBytes;
   }
 
+  /** Bytes held for it, with what lies unused between. */
+  get heldBytes(): number {
+    return this.#store.heldBytes;
+  }
+
   /** For reads and for local decisions; changes go through `propose` and `apply`. */
   get store(): Pick<MvccStore, 'range' | 'txn' | 'revision' | 'compactRevision'> {
     return this.#store;
@@ -391,6 +396,12 @@ export class KeyValues {
     };
     this.#sweeping ??= run();
     return this.#sweeping;
+  }
+
+  /** Gives back what compaction left unused between what is kept, a little at a time, between other work. */
+  async repack(): Promise<void> {
+    await this.#sweeping;
+    for (const _ of this.#store.repack()) await turn();
   }
 
   #expire(): void {

@@ -377,6 +377,14 @@ export class RunningMember {
       change: (change, lost) => driver.proposals.propose(change, lost),
       linearize: () => driver.reads.linearize(),
       transferLeadership: (to) => driver.transfers.handOver(to),
+      takeSnapshot: () =>
+        driver.snapshots.snapshotter.take().then(
+          () => {},
+          (error: unknown) => {
+            // There is nothing to keep, or it is about to change: no failure of whoever asked for room.
+            if (!(error instanceof RaftError && error.code === 'RAFT_SNAPSHOT_REFUSED')) throw error;
+          },
+        ),
       connected: () => this.#transport.connected(),
     };
   }

@@ -40,6 +40,8 @@ export interface MemberDriver extends Proposer {
   /** Resolves when the state is at least as new as every write acknowledged before the call (ReadIndex, then applied). */
   linearize(): Promise<void>;
   transferLeadership(to: MemberId): Promise<TransferFailure | null>;
+  /** Keeps the state as it is on disk, and lets the log behind it go. Resolves as well when there is nothing new to keep. */
+  takeSnapshot(): Promise<void>;
   /** Members with which messages go both ways. */
   connected(): readonly MemberId[];
 }

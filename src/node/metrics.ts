@@ -91,8 +91,9 @@ export class NodeMetrics {
     gauge('etcd_server_proposals_applied_total', 'Applied index.', () => keyValues.appliedIndex);
     gauge('etcd_server_proposals_pending', 'Proposals under way here.', () => driver.proposals.count);
     counter('etcd_server_proposals_failed_total', 'Proposals given up here.', () => driver.proposals.failed);
-    gauge('etcd_mvcc_db_total_size_in_bytes', 'Bytes of the state, history included.', () => keyValues.sizeBytes);
-    gauge('etcd_mvcc_db_total_size_in_use_in_bytes', 'As above: nothing lies unused.', () => keyValues.sizeBytes);
+    const held = 'Bytes held for the state, history included, with what lies unused since others were compacted.';
+    gauge('etcd_mvcc_db_total_size_in_bytes', held, () => keyValues.heldBytes);
+    gauge('etcd_mvcc_db_total_size_in_use_in_bytes', 'As above, without what lies unused.', () => keyValues.sizeBytes);
     gauge('etcd_server_quota_backend_bytes', 'Quota of the state; negative: none.', () => quota.bytes);
     new Gauge({
       name: 'etcd_debugging_server_alarms',

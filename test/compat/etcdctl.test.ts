@@ -1,7 +1,7 @@
 /** etcd's own command line against three of our members, unmodified. Builds it into the cache when it is not there. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -108,6 +108,39 @@ describe('etcdctl', () => {
     expect(health.map((one) => one.health)).toEqual([true, true, true]);
     const hashes = await json<{ HashKV: { hash: number; hash_revision: number } }[]>('endpoint', 'hashkv');
     expect(new Set(hashes.map(({ HashKV }) => HashKV.hash)).size).toBe(1);
+  });
+
+  test('compaction leaves gaps that endpoint status shows, and defrag gives them back', async () => {
+    type Size = {
+      readonly header: { readonly revision: number };
+      readonly dbSize: number;
+      readonly dbSizeInUse: number;
+    };
+    const sizes = async () =>
+      (await json<{ Status: Size }[]>('endpoint', 'status')).map(({ Status }) => ({
+        ...Status,
+        gap: Status.dbSize - Status.dbSizeInUse,
+      }));
+    const members = cluster.members.slice(0, 3);
+    const snapshots = () => Promise.all(members.map(({ dataDir }) => readdir(join(dataDir, 'member', 'snap'))));
+    const value = Buffer.alloc(2_000, 1);
+    const put = (at: number) =>
+      members[0]!.client.put({ key: Buffer.from(`gaps/${at % 50 === 0 ? at : 'again'}`), value });
+    for (let at = 0; at < 2_000; at += 100) await Promise.all(Array.from({ length: 100 }, (_, more) => put(at + more)));
+    const { revision } = (await sizes())[0]!.header;
+    await ctl(['compaction', String(revision), '--physical']);
+    await until('the members are swept', async () => (await sizes()).every(({ gap }) => gap > 1_000_000));
+    const [before, kept] = [await sizes(), await snapshots()];
+
+    expect((await ctl(['defrag'])).match(/Finished defragmenting etcd member/g)).toHaveLength(3);
+
+    for (const [at, { gap, dbSize }] of (await sizes()).entries()) {
+      expect(gap).toBe(0);
+      expect(dbSize).toBeLessThan(before[at]!.dbSize - 1_000_000);
+    }
+    // What the log was kept for is in a snapshot since.
+    for (const [at, names] of (await snapshots()).entries()) expect(names).not.toEqual(kept[at]);
+    expect(await ctl(['get', '--prefix', 'gaps/', '--count-only', '--write-out=fields'])).toContain('"Count" : 41');
   });
 
   test('snapshot save: the file carries its own SHA-256', async () => {

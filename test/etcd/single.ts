@@ -46,6 +46,7 @@ export async function startSingle(options?: KeyValuesOptions & { readonly quotaB
     linearize: () => (single.refuse ? Promise.reject(single.refuse) : Promise.resolve()),
     change: (_, lost) => lost(etcdError('ETCD_CHANGE_PENDING')),
     transferLeadership: () => Promise.resolve('notVoter'),
+    takeSnapshot: () => Promise.resolve(),
     connected: () => [],
     configuration: () => configurationOf([id]),
     status: () => ({

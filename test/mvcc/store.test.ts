@@ -34,7 +34,7 @@ function outcome(run: () => Result): unknown {
   }
 }
 
-type Step = Operation | { kind: 'compact'; back: number } | { kind: 'sweep' };
+type Step = Operation | { kind: 'compact'; back: number } | { kind: 'sweep' } | { kind: 'repack' };
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: anyPut },
   { weight: 3, arbitrary: anyDelete },
@@ -42,6 +42,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: anyRead },
   { weight: 1, arbitrary: fc.integer({ min: -1, max: 12 }).map((back): Step => ({ kind: 'compact', back })) },
   { weight: 2, arbitrary: fc.constant<Step>({ kind: 'sweep' }) },
+  { weight: 1, arbitrary: fc.constant<Step>({ kind: 'repack' }) },
 );
 
 function run(store: MvccStore, step: Operation): Result {
@@ -65,6 +66,7 @@ describe('the store against a model that keeps every state', () => {
         const model = new Model();
         for (const step of steps) {
           if (step.kind === 'sweep') store.sweep();
+          else if (step.kind === 'repack') for (const _ of store.repack());
           else if (step.kind === 'compact') {
             const revision = model.revision - step.back;
             const both = [store, model].map((either) =>
@@ -186,6 +188,51 @@ describe('compaction', () => {
     expect(store.sizeBytes).toBeLessThan(before / 100);
     expect(outcome(() => store.range(range(all, { revision: at })))).toEqual(then);
     expect(store.range(range(all, { revision: at + 25 })).count).toBe(100);
+  });
+
+  test('leaves gaps where one value in hundreds stays, and repacking gives them back in bounded steps', async () => {
+    const store = new MvccStore();
+    const value = 'x'.repeat(400);
+    for (let i = 0; i < 40_000; i++) store.put(put(`k${i % 40 === 0 ? i / 40 : 'again'}`, value));
+    store.compact(store.revision);
+    const early = store.snapshot({ index: 1, term: 1, attachment: null });
+    while (store.sweep());
+    expect(store.keys).toBe(1001);
+    // Every slab of 64 KiB holds some value that stays.
+    expect(store.heldBytes).toBeGreaterThan(store.sizeBytes * 10);
+    const read = () => outcome(() => store.range(range(all)));
+    const before = read();
+    const hash = finish(store.hash());
+    const small = store.snapshot({ index: 1, term: 1, attachment: null });
+
+    let steps = 0;
+    for (const _ of store.repack()) steps++;
+    expect(steps).toBeGreaterThan(0);
+    expect(store.heldBytes).toBe(store.sizeBytes);
+    expect(read()).toEqual(before);
+    // Both what was frozen before the sweep and what was frozen before the repacking read on.
+    for (const frozen of [early, small]) {
+      const { store: again } = await restoreStore(frozen.slices());
+      while (again.sweep());
+      expect(finish(again.hash())).toEqual(hash);
+    }
+    for (const _ of store.repack());
+    expect(store.heldBytes).toBe(store.sizeBytes);
+  });
+
+  test('what is compacted while it is repacked is counted once', () => {
+    const store = new MvccStore();
+    for (let i = 0; i < 30_000; i++) store.put(put(`k${i % 3000}`, `value ${i} ${'y'.repeat(80)}`));
+    store.compact(store.revision - 6000);
+    while (store.sweep());
+    const repacking = store.repack();
+    repacking.next();
+    store.compact(store.revision);
+    while (store.sweep());
+    for (const _ of repacking);
+    for (const _ of store.repack());
+    expect(store.heldBytes).toBe(store.sizeBytes);
+    expect(store.range(range(all)).count).toBe(3000);
   });
 
   test('forgets deleted keys, and a key that comes back meanwhile stays', () => {

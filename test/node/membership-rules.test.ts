@@ -55,6 +55,7 @@ function newService(members: readonly MemberId[] = [self], started: readonly Mem
       committedConfigurationIndex: asIndex(world.index),
       progress: world.progress,
     }),
+    takeSnapshot: () => Promise.resolve(),
     propose: (data) => keyValues.apply(keyValues.appliedIndex + 1, 1, data),
     change: ({ change, context, basedOn }, lost) => {
       world.changes.push(change);
