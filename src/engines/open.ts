@@ -1,7 +1,21 @@
-import { EmbeddedEngine } from './embedded.ts';
+/** The register of engines: the one place that knows them all. */
+import { EmbeddedEngine } from './embedded/embedded.ts';
+import { embeddedProfile } from './embedded/profile.ts';
 import { type Endpoint, type Engine, EngineError, type EngineType } from './engine.ts';
+import { etcdProfile } from './etcd/profile.ts';
+import type { EngineProfile } from './profile.ts';
 
-export const engineTypes: readonly EngineType[] = ['Embedded'];
+export const engineTypes: readonly EngineType[] = ['Embedded', 'Etcd'];
+
+/** What the members of an engine run. */
+export function profileOf(type: EngineType): EngineProfile {
+  switch (type) {
+    case 'Embedded':
+      return embeddedProfile;
+    case 'Etcd':
+      return etcdProfile;
+  }
+}
 
 /** `ENGINE_UNKNOWN` for a type that this version does not know. */
 export function openEngine(type: string): Engine {

@@ -4,6 +4,7 @@ import { type Endpoint, type Engine, EngineError, type Fingerprint, type OpenSna
 
 /** How often a snapshot is begun anew because its revision was compacted before it had been fingerprinted. */
 const attempts = 3;
+const fingerprintMs = 600_000;
 
 export interface SnapshotArchiveOptions {
   /** Name of the cluster, for people; empty when nobody knows one. */
@@ -66,12 +67,8 @@ async function open(
   for (let attempt = 1; ; attempt++) {
     const snapshot = await engine.openSnapshot(endpoints, options);
     try {
-      const { revision } = snapshot.facts;
       // Hashing a large state takes its time.
-      return {
-        snapshot,
-        fingerprint: await engine.fingerprint(snapshot.endpoint, revision, { ...options, timeoutMs: 60_000 }),
-      };
+      return { snapshot, fingerprint: await snapshot.fingerprint({ ...options, timeoutMs: fingerprintMs }) };
     } catch (error) {
       snapshot.close();
       const compacted = error instanceof EngineError && error.code === 'ENGINE_REVISION_UNAVAILABLE';

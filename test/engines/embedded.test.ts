@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { verifyArchive } from '../../src/archive/verify.ts';
-import { EmbeddedEngine } from '../../src/engines/embedded.ts';
+import { EmbeddedEngine } from '../../src/engines/embedded/embedded.ts';
 import { openEngine, parseEndpoints } from '../../src/engines/open.ts';
 import { snapshotArchive } from '../../src/engines/snapshot-archive.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
@@ -46,7 +46,7 @@ describe('the embedded engine', () => {
     });
     expect(status.appliedIndex).toBeGreaterThan(0);
     expect(status.version).toMatch(/^\d+\.\d+\.\d+/);
-    const members = await engine.members({ url: member.url });
+    const members = await engine.members([{ url: member.url }]);
     expect(members.map(({ id }) => id)).toEqual(['8e9e05c52164694d']);
   });
 
@@ -108,7 +108,7 @@ describe('the embedded engine', () => {
     expect(await verdict(engine.status({ url }, { timeoutMs: 500 }))).toBe('ENGINE_UNAVAILABLE');
     expect(await verdict(engine.openSnapshot([{ url }]))).toBe('ENGINE_UNAVAILABLE');
     expect(await verdict(engine.status({ url: 'nonsense' }))).toBe('ENGINE_ENDPOINT_INVALID');
-    expect(() => openEngine('Etcetera')).toThrow('unknown engine "Etcetera": use Embedded');
+    expect(() => openEngine('Etcetera')).toThrow('unknown engine "Etcetera": use Embedded, Etcd');
   });
 
   test('endpoints as etcdctl takes them', () => {

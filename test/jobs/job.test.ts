@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { verifyArchiveFile } from '../../src/archive/file.ts';
-import { EmbeddedEngine } from '../../src/engines/embedded.ts';
+import { EmbeddedEngine } from '../../src/engines/embedded/embedded.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import { runJob } from '../../src/jobs/job.ts';
 import { type ArchiveResult, type Outcome, parseOutcome, parseProgress } from '../../src/jobs/result.ts';

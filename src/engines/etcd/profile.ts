@@ -1,0 +1,173 @@
+import {
+  basics,
+  dataFolder,
+  extraFlags,
+  fetching,
+  fromConfig,
+  memberContainer,
+  memberPorts,
+  memberResources,
+  podName,
+  ports,
+  probe,
+  smallResources,
+  tlsOf,
+} from '../containers.ts';
+import type { EngineProfile, Json, MemberInput, MemberParts } from '../profile.ts';
+import { compareVersions, parseVersion, type Version } from '../versions.ts';
+import { crash } from './crash.ts';
+import { flagProblems } from './flags.ts';
+import { versionChange } from './upgrades.ts';
+
+/** Where the members' data lie on the disk. A folder of their own, so that a restored one can take the name at once. */
+const data = `${dataFolder}/etcd`;
+const restored = `${dataFolder}/restored`;
+const snapshotFile = `${dataFolder}/restore.db`;
+
+/**
+ * Clients that watched the cluster the archive is of must not take the restored one's revisions for those that they know:
+ * the revision jumps by more than a cluster can have written since.
+ */
+export const revisionBump = 1_000_000_000;
+
+export const etcdProfile: EngineProfile = {
+  type: 'Etcd',
+  ports,
+  defaultVersion: '3.6.8',
+  image({ image, version }, { repositories }) {
+    if (image !== undefined) return image;
+    const repository = repositories?.Etcd ?? 'quay.io/coreos/etcd';
+    return `${repository}:v${(version ?? etcdProfile.defaultVersion).replace(/^v/, '')}`;
+  },
+  problems({ flags = {}, version }) {
+    const change = version === undefined ? undefined : versionChange(version, version);
+    return [
+      ...flagProblems(Object.keys(flags)),
+      ...(change?.kind === 'refused' ? [`spec.engine.version: ${change.reason}`] : []),
+    ];
+  },
+  versionChange,
+  member,
+  restoredRevision: (archive) => archive + revisionBump,
+  crash,
+};
+
+/** The version by which flags are chosen. An image of unknown version is taken for the newest. */
+function flagsVersion({ version, image }: MemberInput['spec']['engine']): Version {
+  const tagged = image === undefined ? undefined : /:(v?\d[^:@/]*)(@|$)/.exec(image)?.[1];
+  return parseVersion(version ?? tagged ?? '') ?? parseVersion(etcdProfile.defaultVersion)!;
+}
+
+const before = (version: Version, text: string) => compareVersions(version, parseVersion(text)!) < 0;
+
+function member(input: MemberInput): MemberParts {
+  const { spec, settings, host, token, config } = input;
+  const { engine, log } = spec;
+  const { scheme, flags } = tlsOf(input);
+  const version = flagsVersion(engine);
+  const catchup = before(version, '3.6.0') ? 'experimental-snapshot-catchup-entries' : 'snapshot-catchup-entries';
+  return {
+    container: {
+      name: memberContainer,
+      image: etcdProfile.image(engine, settings),
+      command: ['/usr/local/bin/etcd'],
+      args: [
+        '--name=$(POD_NAME)',
+        `--data-dir=${data}`,
+        `--listen-client-urls=${scheme}://0.0.0.0:${ports.client}`,
+        `--advertise-client-urls=${scheme}://${host}:${ports.client}`,
+        `--listen-peer-urls=${scheme}://0.0.0.0:${ports.peer}`,
+        `--initial-advertise-peer-urls=${scheme}://${host}:${ports.peer}`,
+        `--listen-metrics-urls=http://0.0.0.0:${ports.metrics}`,
+        `--initial-cluster-token=${token}`,
+        `--heartbeat-interval=${engine.etcd.heartbeatMilliseconds}`,
+        `--election-timeout=${engine.etcd.electionMilliseconds}`,
+        `--snapshot-count=${log.snapshotThreshold}`,
+        `--${catchup}=${log.trailingLogs}`,
+        ...(engine.quotaBytes === undefined ? [] : [`--quota-backend-bytes=${engine.quotaBytes}`]),
+        '--logger=zap',
+        '--log-outputs=stderr',
+        ...flags,
+        ...extraFlags(engine.flags),
+      ],
+      env: [
+        podName,
+        // Flags would be in the pod for good; these are read anew whenever the container starts.
+        fromConfig('ETCD_INITIAL_CLUSTER', config, 'initial-cluster'),
+        fromConfig('ETCD_INITIAL_CLUSTER_STATE', config, 'initial-cluster-state'),
+      ],
+      ports: memberPorts,
+      // The metrics address answers once the log has been read: a large one takes its time.
+      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 600 }),
+      // A local read. Restarting members that wait for each other would help nobody.
+      livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
+      // A linearizable read: what the member serves is caught up.
+      readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3, timeoutSeconds: 2 }),
+      resources: spec.podTemplate?.resources ?? memberResources,
+      ...basics(input),
+    },
+    initContainers: [preparing(input, 'prepare', [])],
+    ...(input.archive === undefined
+      ? {}
+      : {
+          restore: {
+            args: [],
+            initContainers: [
+              ...fetching(
+                input,
+                ['--extract', `--output=${snapshotFile}`, `--clear=${restored}`],
+                [clusterState(config)],
+              ),
+              restoring(input, scheme),
+              preparing(input, 'adopt', [`--adopt=${restored}`, `--remove=${snapshotFile}`]),
+            ],
+            volumes: input.archive.volumes,
+          },
+        }),
+  };
+}
+
+function clusterState(config: string): Json {
+  return fromConfig('RAFTSMAN_INITIAL_CLUSTER_STATE', config, 'initial-cluster-state');
+}
+
+/** etcd starts on an empty disk under its old id, with none of what it has acknowledged: this comes before it. */
+function preparing(input: MemberInput, name: 'prepare' | 'adopt', flags: readonly string[]): Json {
+  const { settings, config } = input;
+  return {
+    name,
+    image: settings.image,
+    args: ['job', 'prepare', `--data-dir=${data}`, ...flags],
+    env: [podName, clusterState(config), fromConfig('RAFTSMAN_JOINING', config, 'joining')],
+    resources: smallResources,
+    ...basics(input),
+  };
+}
+
+/** By the tool of the very version that the member runs. */
+function restoring(input: MemberInput, scheme: string): Json {
+  const { spec, settings, host, token, config } = input;
+  return {
+    name: 'restore',
+    image: etcdProfile.image(spec.engine, settings),
+    command: ['/usr/local/bin/etcdutl'],
+    args: [
+      'snapshot',
+      'restore',
+      snapshotFile,
+      '--name=$(POD_NAME)',
+      `--data-dir=${restored}`,
+      '--initial-cluster=$(INITIAL_CLUSTER)',
+      `--initial-cluster-token=${token}`,
+      `--initial-advertise-peer-urls=${scheme}://${host}:${ports.peer}`,
+      `--bump-revision=${revisionBump}`,
+      '--mark-compacted',
+      // A pod keeps its init containers for life, and runs them again when its node restarts: there is nothing to restore
+      // then. The image has no shell to ask; this is the one flag that makes the tool do nothing and succeed.
+      '--help=$(FORMED)',
+    ],
+    env: [podName, fromConfig('INITIAL_CLUSTER', config, 'initial-cluster'), fromConfig('FORMED', config, 'formed')],
+    resources: smallResources,
+    ...basics(input),
+  };
+}
