@@ -1,4 +1,5 @@
 /** What makes a pod pass Pod Security `restricted`: said once, for members and Jobs alike. */
+import type { EngineSettings } from '../engines/engine.ts';
 
 /** The image's unprivileged user. */
 const NOBODY = 65532;
@@ -20,10 +21,7 @@ export const containerSecurityContext = {
 } as const;
 
 /** What the operator was told about the pods that it makes. */
-export interface PodSettings {
-  /** The image of members (unless the cluster names another) and Jobs: the operator's own. */
-  readonly image: string;
-  readonly imagePullPolicy: 'Always' | 'IfNotPresent' | 'Never';
+export interface PodSettings extends EngineSettings {
   /** Where the operator itself runs; absent when that is outside of Kubernetes. */
   readonly operatorNamespace?: string;
 }

@@ -1,23 +1,19 @@
 /** The Kubernetes objects of a RaftCluster, as pure functions of it. */
 import type { RaftCluster } from '../../api/cluster.ts';
 import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
-import type { Member } from '../../engines/engine.ts';
+import type { Member, MemberArchive } from '../../engines/engine.ts';
+import { profileOf } from '../../engines/open.ts';
 import type { Manifest, OwnerReference } from '../../kube/objects.ts';
 import { checksumOfHex } from '../job.ts';
 import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
 import { hashOf } from '../manifests.ts';
-import { clusterNames, DISK, memberHost, memberNames, memberOfUrl, ordinalOf, PORTS } from '../names.ts';
+import { clusterNames, DISK, memberHost, memberNames, ordinalOf, PORTS } from '../names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from '../restricted.ts';
 import { storeEnvironment, storeMounts, storeVolumes } from '../store/access.ts';
 import { placement } from './placement.ts';
 import { disruptionBudgetSpec, networkPolicySpec } from './protection.ts';
 
 type Json = Readonly<Record<string, unknown>>;
-
-export const MEMBER_CONTAINER = 'member';
-export const FETCH_CONTAINER = 'fetch';
-const DATA = '/var/lib/raftsman';
-const RESTORE_FILE = `${DATA}/restore.tar.gz`;
 
 /** The archive that members start from, until the cluster has formed. */
 export interface Bootstrap {
@@ -37,8 +33,10 @@ export interface ClusterInput {
   readonly formed: boolean;
   /** How many pods there are: not `spec.replicas` while members come and go. */
   readonly size: number;
-  /** The member list, once the cluster has formed and a member has said it. */
+  /** The member list, while a member says it. */
   readonly list?: readonly Member[];
+  /** Whom a new member has to find in its configuration, by name: once the cluster has formed. */
+  readonly names?: readonly string[];
   /** The member that may start on an empty disk although the cluster has formed. */
   readonly joining?: string;
   /** Absent for a cluster that starts empty, and once it has formed. */
@@ -92,17 +90,17 @@ function config(input: ClusterInput): Manifest {
       'initial-cluster-state': input.formed ? 'existing' : 'new',
       'initial-cluster': initialCluster(input),
       joining: input.joining ?? '',
+      formed: String(input.formed),
     },
   };
 }
 
 /** Who a member without data asks, and whom it believes to be with: the list as it is, in the order of ordinals. */
-function initialCluster({ cluster, formed, list, size }: ClusterInput): string {
+function initialCluster({ cluster, names, size }: ClusterInput): string {
   const { name, namespace = 'default' } = cluster.metadata;
   const urlOf = (member: string) => `http://${memberHost(name, namespace, member)}:${PORTS.peer}`;
-  const listed = formed ? (list ?? []).flatMap(({ peerUrls }) => memberOfUrl(name, peerUrls) ?? []) : [];
   const ordinal = (member: string) => ordinalOf(name, member) ?? 0;
-  const members = listed.length > 0 ? listed.sort((a, b) => ordinal(a) - ordinal(b)) : memberNames(name, size);
+  const members = names ? [...names].sort((a, b) => ordinal(a) - ordinal(b)) : memberNames(name, size);
   return members.map((member) => `${member}=${urlOf(member)}`).join(',');
 }
 
@@ -197,34 +195,32 @@ function statefulSet(input: ClusterInput): Manifest {
  * leaves the template once the cluster has formed, and no member is restarted for that.
  */
 export function memberTemplate(input: ClusterInput) {
-  const base = memberPod(input);
-  const restore = input.bootstrap && restoreParts(input.bootstrap, input.settings, input.cluster.spec.engine.type);
+  const { pod, parts } = memberPod(input);
+  const { container, initContainers, restore } = parts;
   const template = input.cluster.spec.podTemplate?.metadata;
-  const hashes = { [TEMPLATE]: hashOf([base, template]), ...(restore ? { [RESTORE_TEMPLATE]: hashOf(restore) } : {}) };
-  const member = restore ? { ...base.member, args: [...base.member.args, ...restore.flags] } : base.member;
+  const hashes = {
+    [TEMPLATE]: hashOf([{ pod, container, initContainers }, template]),
+    ...(restore ? { [RESTORE_TEMPLATE]: hashOf(restore) } : {}),
+  };
+  const init = [...(restore?.initContainers ?? []), ...initContainers];
   return {
     metadata: {
       labels: { ...template?.labels, ...podLabels(input.cluster.metadata.name, 'member') },
       annotations: { ...template?.annotations, ...hashes },
     },
     spec: {
-      ...base.pod,
-      ...(restore ? { initContainers: [restore.fetch] } : {}),
-      containers: [member],
+      ...pod,
+      ...(init.length > 0 ? { initContainers: init } : {}),
+      containers: [restore ? { ...container, args: [...container.args, ...restore.args] } : container],
       ...(restore && restore.volumes.length > 0 ? { volumes: restore.volumes } : {}),
     },
   };
 }
 
-function memberPod({ cluster, settings, token }: ClusterInput) {
+function memberPod({ cluster, settings, token, bootstrap }: ClusterInput) {
   const { metadata, spec } = cluster;
   const name = metadata.name;
-  const namespace = metadata.namespace ?? 'default';
-  const { podTemplate: template, engine, log } = spec;
-  const self = memberHost(name, namespace, '$(POD_NAME)');
-  const initialCluster = memberNames(name, spec.replicas)
-    .map((member) => `${member}=http://${memberHost(name, namespace, member)}:${PORTS.peer}`)
-    .join(',');
+  const { podTemplate: template } = spec;
   const defined = (fields: Json): Json =>
     Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
   const pod = {
@@ -239,88 +235,25 @@ function memberPod({ cluster, settings, token }: ClusterInput) {
     }),
     ...placement(name, template),
   };
-  const member = {
-    name: MEMBER_CONTAINER,
-    image: engine.image ?? settings.image,
-    imagePullPolicy: settings.imagePullPolicy,
-    args: [
-      'node',
-      '--name=$(POD_NAME)',
-      `--data-dir=${DATA}`,
-      `--listen-client-urls=http://0.0.0.0:${PORTS.client}`,
-      `--advertise-client-urls=http://${self}:${PORTS.client}`,
-      `--listen-peer-urls=http://0.0.0.0:${PORTS.peer}`,
-      `--initial-advertise-peer-urls=http://${self}:${PORTS.peer}`,
-      `--listen-metrics-urls=http://0.0.0.0:${PORTS.metrics}`,
-      `--initial-cluster=${initialCluster}`,
-      `--initial-cluster-token=${token}`,
-      `--heartbeat-interval=${engine.embedded.heartbeatMilliseconds}`,
-      `--election-timeout=${engine.embedded.electionMilliseconds}`,
-      `--snapshot-count=${log.snapshotThreshold}`,
-      `--snapshot-catchup-entries=${log.trailingLogs}`,
-      `--snapshot-period=${log.snapshotPeriodSeconds}s`,
-    ],
-    env: [
-      { name: 'POD_NAME', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } } },
-      {
-        name: 'RAFTSMAN_INITIAL_CLUSTER_STATE',
-        valueFrom: { configMapKeyRef: { name: clusterNames(name).config, key: 'initial-cluster-state' } },
-      },
-      // A snapshot's compression and the log's fsyncs share these threads: with the usual 4, one would wait for the other.
-      { name: 'UV_THREADPOOL_SIZE', value: '8' },
-    ],
-    ports: [
-      containerPort('client', PORTS.client),
-      containerPort('peer', PORTS.peer),
-      containerPort('metrics', PORTS.metrics),
-    ],
-    // The log is read before a member serves: it may take its time over it, but must show that it lives.
-    startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 600 }),
-    // Does not ask for a quorum: restarting members that wait for each other would help nobody.
-    livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
-    readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3 }),
-    resources: template?.resources ?? { requests: { cpu: '100m', memory: '128Mi' } },
-    // A member that refuses to start says why in its last line, and the cluster's conditions repeat it.
-    terminationMessagePolicy: 'FallbackToLogsOnError',
-    securityContext: containerSecurityContext,
-    volumeMounts: [{ name: DISK, mountPath: DATA }],
-  };
-  return { pod, member };
+  const parts = profileOf(spec.engine.type).member({
+    spec,
+    settings,
+    host: memberHost(name, metadata.namespace ?? 'default', '$(POD_NAME)'),
+    token,
+    config: clusterNames(name).config,
+    disk: DISK,
+    containerSecurityContext,
+    ...(bootstrap ? { archive: archiveOf(bootstrap) } : {}),
+  });
+  return { pod, parts };
 }
 
-function containerPort(name: string, number: number) {
-  return { name, containerPort: number, protocol: 'TCP' };
-}
-
-function probe(path: string, limits: Json) {
-  return { httpGet: { path, port: 'metrics', scheme: 'HTTP' }, ...limits };
-}
-
-/** Each member reads and verifies the whole archive itself, beside its disk, before it makes anything of it. */
-function restoreParts(bootstrap: Bootstrap, settings: PodSettings, engine: string) {
-  const { store, key, checksum } = bootstrap;
+function archiveOf({ store, key, checksum }: Bootstrap): MemberArchive {
   return {
-    flags: [`--restore-archive=${RESTORE_FILE}`],
-    fetch: {
-      name: FETCH_CONTAINER,
-      image: settings.image,
-      imagePullPolicy: settings.imagePullPolicy,
-      args: [
-        'job',
-        'fetch',
-        `--key=${key}`,
-        `--output=${RESTORE_FILE}`,
-        // A pod that starts anew on a disk with data needs no archive, and must not wait for a store that is away.
-        `--unless-exists=${DATA}/member`,
-        `--engine=${engine}`,
-        ...(checksum === undefined ? [] : [`--checksum=${checksumOfHex(checksum)}`]),
-      ],
-      env: storeEnvironment(store, true),
-      ports: [containerPort('progress', PORTS.progress)],
-      resources: { requests: { cpu: '50m', memory: '128Mi' } },
-      securityContext: containerSecurityContext,
-      volumeMounts: [{ name: DISK, mountPath: DATA }, ...storeMounts(store, true)],
-    },
+    key,
+    ...(checksum === undefined ? {} : { checksum: checksumOfHex(checksum) }),
+    env: storeEnvironment(store, true),
+    volumeMounts: storeMounts(store, true),
     volumes: storeVolumes(store),
   };
 }
