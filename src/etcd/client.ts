@@ -1,8 +1,9 @@
 /** A small typed client of the etcd v3 protocol: for engines, the command line and tests. Speaks to real etcd too. */
+import type { SecureContext } from 'node:tls';
 import {
+  type ChannelOptions,
   Client,
   connectivityState,
-  credentials,
   Metadata,
   type MethodDefinition,
   type ServiceError,
@@ -37,10 +38,13 @@ import {
 } from './gen/rpc.ts';
 import { hashBytes, metadataKey, type SnapshotMetadata, verified } from './maintenance-stream.ts';
 import { methods } from './methods.ts';
+import { type ClientTls, refusalIn, secureContextOf, securityOf } from './security.ts';
 
 export interface EtcdClientOptions {
-  /** `http://host:port`; tried in turn when one cannot be reached (UNAVAILABLE). `https` waits for TLS: refused. */
+  /** `http://host:port` or `https://host:port`; tried in turn when one cannot be reached (UNAVAILABLE). */
   readonly endpoints: readonly string[];
+  /** For those that are https. New certificates are a new client. */
+  readonly tls?: ClientTls;
   /** For each call, all endpoints together, in milliseconds. 5000 unless told. A snapshot stream has none of its own. */
   readonly deadlineMs?: number;
 }
@@ -85,8 +89,11 @@ function toEtcdError(error: ServiceError, endpoint: string): EtcdError {
   const where = (code: EtcdErrorCode, what: string): EtcdError =>
     new EtcdError(code, error.code, `${endpoint}: ${what}`, options);
   switch (error.code) {
-    case status.UNAVAILABLE:
+    case status.UNAVAILABLE: {
+      const refusal = refusalIn(error.details);
+      if (refusal !== undefined) return where('ETCD_TLS_REFUSED', `no secure connection: ${refusal}`);
       return where('ETCD_UNREACHABLE', error.details);
+    }
     case status.DEADLINE_EXCEEDED:
       return where('ETCD_DEADLINE_EXCEEDED', 'no answer within the deadline');
     case status.CANCELLED:
@@ -104,6 +111,16 @@ const isServiceError = (error: unknown): error is ServiceError =>
 /** How long a first connection to an endpoint may take while others could be tried, in milliseconds, at most. */
 const connectMs = 2_000;
 
+const channelOptions: ChannelOptions = {
+  'grpc.max_receive_message_length': -1,
+  'grpc.max_send_message_length': -1,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 1_000,
+  'grpc.enable_http_proxy': 0,
+  // Clients of the same endpoint must not share a broken connection's backoff.
+  'grpc.use_local_subchannel_pool': 1,
+};
+
 /** Every method rejects with an `EtcdError` (errors.ts) that holds the server's message and gRPC status. */
 export class EtcdClient {
   readonly #connections: readonly Connection[];
@@ -111,24 +128,21 @@ export class EtcdClient {
   /** The endpoint that answered last. */
   #preferred = 0;
 
-  /** Connects when first used. Fails with `ETCD_INVALID_ENDPOINT`. */
+  /** Connects when first used. Fails with `ETCD_INVALID_ENDPOINT` or `ETCD_TLS_INVALID`. */
   constructor(options: EtcdClientOptions) {
     if (options.endpoints.length === 0) {
       throw new EtcdError('ETCD_INVALID_ENDPOINT', status.INVALID_ARGUMENT, 'no endpoint given');
     }
     this.#deadlineMs = options.deadlineMs ?? 5_000;
-    this.#connections = options.endpoints.map((endpoint) => ({
-      endpoint,
-      client: new Client(parseEndpoint(endpoint).authority, credentials.createInsecure(), {
-        'grpc.max_receive_message_length': -1,
-        'grpc.max_send_message_length': -1,
-        'grpc.initial_reconnect_backoff_ms': 100,
-        'grpc.max_reconnect_backoff_ms': 1_000,
-        'grpc.enable_http_proxy': 0,
-        // Clients of the same endpoint must not share a broken connection's backoff.
-        'grpc.use_local_subchannel_pool': 1,
-      }),
-    }));
+    const { tls = {} } = options;
+    let made: SecureContext | undefined;
+    const context = (): SecureContext => (made ??= secureContextOf(tls));
+    this.#connections = options.endpoints.map((endpoint) => {
+      const address = parseEndpoint(endpoint);
+      const security = securityOf(address, context, tls.serverName);
+      const client = new Client(address.authority, security.credentials, { ...channelOptions, ...security.options });
+      return { endpoint, client };
+    });
   }
 
   range(request: Partial<RangeRequest>, options?: CallOptions): Promise<RangeResponse> {

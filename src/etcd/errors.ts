@@ -57,8 +57,12 @@ const catalogue = {
 
 export type EtcdErrorCode =
   | keyof typeof catalogue
-  /** An endpoint is not `http://host:port`. */
+  /** An endpoint is not `http://host:port` or `https://host:port`. */
   | 'ETCD_INVALID_ENDPOINT'
+  /** The CA, certificate or key that was given cannot be used. */
+  | 'ETCD_TLS_INVALID'
+  /** An endpoint is there, and one side does not accept the other's certificate, or only one speaks TLS. */
+  | 'ETCD_TLS_REFUSED'
   /** No endpoint could be reached. */
   | 'ETCD_UNREACHABLE'
   /** The client's own deadline passed. */

@@ -3,6 +3,7 @@
  * may reach the member (keys, sort options, transaction size) is checked here; the rest is the backend's.
  */
 
+import type { AddressInfo, Socket, Server as SocketServer } from 'node:net';
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
@@ -16,7 +17,7 @@ import {
   status,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { parseEndpoint } from './endpoint.ts';
+import { type EtcdAddress, parseEndpoint } from './endpoint.ts';
 import { EtcdError } from './errors.ts';
 import type {
   AlarmRequest,
@@ -91,8 +92,10 @@ export interface EtcdBackend {
 
 export interface EtcdServerOptions {
   readonly backend: EtcdBackend;
-  /** Client URLs to listen on, `http://host:port`; port 0 takes a free one. `https` is refused for now. */
+  /** Client URLs to listen on, `http://host:port` or `https://host:port`; port 0 takes a free one. */
   readonly listen: readonly string[];
+  /** For https: a server that hands connections over once they are secured for HTTP/2. */
+  readonly secureServer?: (onConnection: (socket: Socket) => void) => SocketServer;
 }
 
 export interface EtcdServer {
@@ -205,6 +208,39 @@ function services(backend: EtcdBackend): readonly [ServiceDefinition, UntypedSer
   return [definition as unknown as ServiceDefinition, implementation];
 }
 
+const bind = (server: Server, { authority }: EtcdAddress): Promise<number> =>
+  new Promise((resolve, reject) => {
+    server.bindAsync(authority, ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    );
+  });
+
+const noTls = (url: string): EtcdError =>
+  new EtcdError(
+    'ETCD_INVALID_ENDPOINT',
+    status.INVALID_ARGUMENT,
+    `"${url}" asks for TLS, and there are no certificates`,
+  );
+
+/** gRPC would secure connections itself, but neither say who was refused nor let a bundle of authorities be renewed. */
+function listenSecurely(
+  server: Server,
+  secureServer: NonNullable<EtcdServerOptions['secureServer']>,
+  { host, port }: EtcdAddress,
+): [SocketServer, Promise<number>] {
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const secure = secureServer((socket) => {
+    // gRPC sees the stream end; that it broke is of no more use.
+    socket.on('error', () => {});
+    injector.injectConnection(socket);
+  });
+  const listening = new Promise<number>((resolve, reject) => {
+    secure.once('error', reject);
+    secure.listen(port, host, () => resolve((secure.address() as AddressInfo).port));
+  });
+  return [secure, listening];
+}
+
 /**
  * Listens on every URL and serves until closed. Calls of services that are not here (Watch, Lease, Auth, ...) end with
  * UNIMPLEMENTED and the call's name. Fails with `ETCD_INVALID_ENDPOINT`, or with what listening failed with.
@@ -220,16 +256,20 @@ export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer>
   const [definition, implementation] = services(options.backend);
   server.addService(definition, implementation);
   const urls: string[] = [];
+  const secureServers: SocketServer[] = [];
   try {
-    for (const address of addresses) {
-      const port = await new Promise<number>((resolve, reject) => {
-        server.bindAsync(address.authority, ServerCredentials.createInsecure(), (error, bound) =>
-          error === null ? resolve(bound) : reject(error),
-        );
-      });
-      urls.push(`http://${address.authority.replace(/:\d+$/, '')}:${port}`);
+    for (const [n, address] of addresses.entries()) {
+      let port: number;
+      if (address.isSecure) {
+        if (!options.secureServer) throw noTls(options.listen[n]!);
+        const [secure, listening] = listenSecurely(server, options.secureServer, address);
+        secureServers.push(secure);
+        port = await listening;
+      } else port = await bind(server, address);
+      urls.push(`${address.isSecure ? 'https' : 'http'}://${address.authority.replace(/:\d+$/, '')}:${port}`);
     }
   } catch (error) {
+    for (const secure of secureServers) secure.close();
     server.forceShutdown();
     throw error;
   }
@@ -237,6 +277,7 @@ export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer>
     urls,
     close: (graceMs = 0) =>
       new Promise((resolve) => {
+        for (const secure of secureServers) secure.close();
         const force = setTimeout(() => server.forceShutdown(), graceMs);
         server.tryShutdown(() => {
           clearTimeout(force);

@@ -13,7 +13,9 @@ import { recoverSnapshot } from '../storage/recover.ts';
 import { type FolderSnapshotStore, openSnapshotFolder } from '../storage/snapshots.ts';
 import type { Identity, OpenSnapshot, SnapshotMark } from '../storage/types.ts';
 import { Wal } from '../storage/wal.ts';
-import { checkInitialCluster, NodeError, type NodeOptions } from './flags.ts';
+import type { Certificates } from './certificates.ts';
+import { NodeError } from './errors.ts';
+import { checkInitialCluster, type NodeOptions } from './flags.ts';
 import { dial, RefusedError } from './hello.ts';
 import { clusterIdOf, type Genesis, genesisFrom, identityOf, type MemberIdentity } from './identity.ts';
 import { joinCluster, lostMember, removedMember } from './join.ts';
@@ -39,6 +41,8 @@ export interface OpenedMember {
 
 export interface OpenOptions {
   readonly options: NodeOptions;
+  /** For connections with the other members. */
+  readonly certificates: Certificates | undefined;
   readonly log: Log;
   readonly requestTimeoutMs: number;
   readonly onDiskFailure: (error: Error) => void;
@@ -67,10 +71,11 @@ interface GenesisFile {
   readonly genesis: Genesis;
 }
 
-async function makeDataDir(paths: DataPaths, { options, log }: OpenOptions): Promise<void> {
+async function makeDataDir(paths: DataPaths, { options, certificates, log }: OpenOptions): Promise<void> {
   checkInitialCluster(options);
-  const identity = options.initialClusterState === 'new' ? identityOf(options) : await joinCluster(options, log);
-  if (options.initialClusterState === 'new') await refuseWhenKnown(identity, options);
+  const identity =
+    options.initialClusterState === 'new' ? identityOf(options) : await joinCluster(options, certificates, log);
+  if (options.initialClusterState === 'new') await refuseWhenKnown(identity, options, certificates);
   const aside = `${paths.member}.tmp`;
   await rm(aside, { recursive: true, force: true });
   const folders = { wal: join(aside, 'wal'), snapshots: join(aside, 'snap') };
@@ -117,13 +122,14 @@ async function writeDurably(path: string, content: GenesisFile): Promise<void> {
 async function refuseWhenKnown(
   { clusterId, memberId: from, genesis }: MemberIdentity,
   { name: self, dataDir, initialAdvertisePeerUrls: peerUrls }: NodeOptions,
+  certificates: Certificates | undefined,
 ): Promise<void> {
   const others = genesis.members.filter(({ id }) => id !== from);
   const answers = await Promise.all(
     others.map(async ({ id: to, name, peerUrls: [url] }) => {
       try {
         const meeting = { purpose: 'probe', clusterId, from, to, peerUrls } as const;
-        const { channel, welcome } = await dial(url!, meeting, probeTimeoutMs);
+        const { channel, welcome } = await dial(url!, meeting, probeTimeoutMs, certificates);
         channel.close();
         return welcome.knowsYou ? name : undefined;
       } catch (error) {

@@ -1,20 +1,9 @@
 /** A member's flags: etcd's names, defaults and rules, and a few of ours. Every flag also from `RAFTSMAN_<FLAG>`. */
 
+import { NodeError, wrongFlag as wrong } from './errors.ts';
 import { defaultQuotaBytes } from './quota.ts';
-
-/** Said in one line; the process ends with `exitCode`. */
-export class NodeError extends Error {
-  override readonly name = 'NodeError';
-  readonly code: string;
-  /** 2: the flags are wrong. 1: everything else. */
-  readonly exitCode: 1 | 2;
-
-  constructor(code: string, message: string, exitCode: 1 | 2 = 1, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.code = code;
-    this.exitCode = exitCode;
-  }
-}
+import { type TlsFiles, tlsFilesOf, tlsFlags } from './tls-flags.ts';
+import { isSecure, parseUrls } from './urls.ts';
 
 export interface InitialMember {
   readonly name: string;
@@ -29,6 +18,8 @@ export interface NodeOptions {
   readonly listenPeerUrls: readonly string[];
   readonly initialAdvertisePeerUrls: readonly string[];
   readonly listenMetricsUrls: readonly string[];
+  readonly clientTls: TlsFiles | undefined;
+  readonly peerTls: TlsFiles | undefined;
   /** Checked by `checkInitialCluster` when it is needed: once there is data it is not looked at. */
   readonly initialCluster: readonly InitialMember[];
   readonly initialClusterState: 'new' | 'existing';
@@ -111,6 +102,7 @@ const flags = {
   },
   'heartbeat-interval': { value: 'MS', default: '100', help: 'milliseconds between a leader’s heartbeats' },
   'election-timeout': { value: 'MS', default: '1000', help: 'milliseconds without a leader before an election' },
+  ...tlsFlags,
   'max-learners': { value: 'N', default: '1', help: 'learners that may be added at once' },
   'quota-backend-bytes': {
     value: 'BYTES',
@@ -146,8 +138,8 @@ export const nodeUsage = (): string =>
     '',
   ].join('\n');
 
-const wrong = (flag: string, message: string): NodeError =>
-  new NodeError('NODE_FLAG_INVALID', `--${flag}: ${message}`, 2);
+/** May be given without a value, as in Go. */
+const isSwitch = (name: string): boolean => flags[name as FlagName].value === 'true|false';
 
 export function parseFlags(argv: readonly string[], environment: NodeJS.ProcessEnv): ParsedFlags {
   const given = new Map<string, string>();
@@ -167,8 +159,13 @@ export function parseFlags(argv: readonly string[], environment: NodeJS.ProcessE
     }
     let value = match[2];
     if (value === undefined) {
-      value = argv[++i];
-      if (value === undefined) throw wrong(name, 'needs a value');
+      const next = argv[i + 1];
+      if (isSwitch(name) && next !== 'true' && next !== 'false') value = 'true';
+      else if (next === undefined) throw wrong(name, 'needs a value');
+      else {
+        value = next;
+        i++;
+      }
     }
     given.set(name, value);
   }
@@ -182,7 +179,7 @@ function toOptions(read: (name: FlagName) => string | undefined): NodeOptions {
   const name = text('name');
   if (!/^[^\s,=]+$/.test(name))
     throw wrong('name', `${JSON.stringify(name)} must be one word without comma or equals sign`);
-  const peerUrls = urls('initial-advertise-peer-urls', text('initial-advertise-peer-urls'));
+  const peerUrls = parseUrls('initial-advertise-peer-urls', text('initial-advertise-peer-urls'));
   const initialCluster = parseInitialCluster(
     read('initial-cluster') ?? peerUrls.map((url) => `${name}=${url}`).join(','),
   );
@@ -195,15 +192,24 @@ function toOptions(read: (name: FlagName) => string | undefined): NodeOptions {
     throw wrong('election-timeout', `${electionMs} must be at least five times --heartbeat-interval (${heartbeatMs})`);
   }
   const restoreArchive = text('restore-archive');
+  const listenClientUrls = parseUrls('listen-client-urls', text('listen-client-urls'));
+  const listenPeerUrls = parseUrls('listen-peer-urls', text('listen-peer-urls'));
+  const listenMetricsUrls =
+    text('listen-metrics-urls') === '' ? [] : parseUrls('listen-metrics-urls', text('listen-metrics-urls'));
+  const secret = listenMetricsUrls.find(isSecure);
+  if (secret !== undefined)
+    throw wrong('listen-metrics-urls', `${secret}: metrics and health are served with http only`);
+  const on = (name: FlagName): boolean => oneOf(name, text(name), ['true', 'false']) === 'true';
   return {
     name,
     dataDir: read('data-dir') ?? `${name}.etcd`,
-    listenClientUrls: urls('listen-client-urls', text('listen-client-urls')),
-    advertiseClientUrls: urls('advertise-client-urls', text('advertise-client-urls')),
-    listenPeerUrls: urls('listen-peer-urls', text('listen-peer-urls')),
+    listenClientUrls,
+    advertiseClientUrls: parseUrls('advertise-client-urls', text('advertise-client-urls')),
+    listenPeerUrls,
     initialAdvertisePeerUrls: peerUrls,
-    listenMetricsUrls:
-      text('listen-metrics-urls') === '' ? [] : urls('listen-metrics-urls', text('listen-metrics-urls')),
+    listenMetricsUrls,
+    clientTls: tlsFilesOf('client', text, on, listenClientUrls),
+    peerTls: tlsFilesOf('peer', text, on, listenPeerUrls),
     initialCluster,
     initialClusterState: oneOf('initial-cluster-state', text('initial-cluster-state'), ['new', 'existing']),
     initialClusterToken: text('initial-cluster-token'),
@@ -219,7 +225,7 @@ function toOptions(read: (name: FlagName) => string | undefined): NodeOptions {
     electionMs,
     maxLearners: whole('max-learners', text('max-learners'), 0, 1000),
     quotaBackendBytes: quota('quota-backend-bytes', text('quota-backend-bytes')),
-    leaseReads: oneOf('lease-reads', text('lease-reads'), ['true', 'false']) === 'true',
+    leaseReads: on('lease-reads'),
     restoreArchive: restoreArchive === '' ? undefined : restoreArchive,
     logLevel: oneOf('log-level', text('log-level'), ['debug', 'info', 'warn', 'error']),
     logFormat: oneOf('log-format', text('log-format'), ['json', 'text']),
@@ -244,7 +250,7 @@ function parseInitialCluster(text: string): InitialMember[] {
     // etcdctl prints members that have not started without a name.
     if (at < 0) throw wrong('initial-cluster', `${JSON.stringify(part)} is not NAME=URL`);
     const name = part.slice(0, at).trim();
-    members.set(name, [...(members.get(name) ?? []), ...urls('initial-cluster', part.slice(at + 1))]);
+    members.set(name, [...(members.get(name) ?? []), ...parseUrls('initial-cluster', part.slice(at + 1))]);
   }
   const seen = new Map<string, string>();
   for (const [name, peerUrls] of members) {
@@ -255,28 +261,6 @@ function parseInitialCluster(text: string): InitialMember[] {
     }
   }
   return [...members].map(([name, peerUrls]) => ({ name, peerUrls: peerUrls.sort() }));
-}
-
-/** Addresses of a member, sorted. Throws a NodeError when there is none or one is not `http://host:port`. */
-export const memberUrls = (texts: readonly string[]): string[] => urls('peer-urls', texts.join(',')).sort();
-
-function urls(flag: string, text: string): string[] {
-  return text.split(',').map((part) => {
-    const url = URL.parse(part.trim());
-    if (!url) throw wrong(flag, `${JSON.stringify(part)} is not a URL such as http://host:port`);
-    if (url.protocol !== 'http:') throw wrong(flag, `${part}: only http is served in this version`);
-    if (url.port === '') throw wrong(flag, `${part}: the URL needs a port`);
-    if ((url.pathname !== '/' && url.pathname !== '') || url.search !== '' || url.username !== '') {
-      throw wrong(flag, `${part}: the URL must be http://host:port and nothing more`);
-    }
-    return `http://${url.host}`;
-  });
-}
-
-/** Where to listen or to connect to. */
-export function hostAndPort(text: string): { host: string; port: number } {
-  const url = new URL(text);
-  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) };
 }
 
 function whole(flag: string, text: string, least: number, most: number): number {

@@ -2,14 +2,14 @@
  * How two members meet: the one that dials says who it is and whom it means, the other agrees or says why not. Members
  * of different clusters never exchange more than this.
  */
-import { connect } from 'node:net';
 import { isId } from '../raft/membership.ts';
 import { asMemberId, type MemberId } from '../raft/types.ts';
 import { version } from '../version.ts';
+import type { Certificates } from './certificates.ts';
 import { Channel, controlOf } from './channel.ts';
-import { hostAndPort } from './flags.ts';
 import { FrameError } from './frames.ts';
 import { genesisFrom, type MemberIdentity, peerUrlsFrom } from './identity.ts';
+import { dialUrl } from './secure.ts';
 
 /** 2: configuration changes, leadership transfer, joining. */
 export const protocolVersion = 2;
@@ -89,19 +89,25 @@ export function parseHello(control: Record<string, unknown> | undefined): Hello 
   };
 }
 
-/** Connects and greets. Rejects with a RefusedError, or with the connection's error. */
+/** Connects and greets. Rejects with a RefusedError, an InsecureError, or with the connection's error. */
 export async function dial(
   url: string,
   meeting: Meeting,
   timeoutMs: number,
+  certificates?: Certificates,
 ): Promise<{ channel: Channel; welcome: Welcome }> {
-  const { channel, answer } = await greet(url, meeting, timeoutMs);
+  const { channel, answer } = await greet(url, meeting, timeoutMs, certificates);
   return { channel, welcome: { knowsYou: answer['knowsYou'] === true } };
 }
 
 /** Asks a member of the cluster who this one is. Rejects as `dial` does. */
-export async function askToJoin(url: string, request: JoinRequest, timeoutMs: number): Promise<MemberIdentity> {
-  const { channel, answer } = await greet(url, request, timeoutMs);
+export async function askToJoin(
+  url: string,
+  request: JoinRequest,
+  timeoutMs: number,
+  certificates?: Certificates,
+): Promise<MemberIdentity> {
+  const { channel, answer } = await greet(url, request, timeoutMs, certificates);
   channel.close();
   const { clusterId, memberId } = answer;
   const genesis = genesisFrom(answer['genesis']);
@@ -113,10 +119,10 @@ function greet(
   url: string,
   greeting: Meeting | JoinRequest,
   timeoutMs: number,
+  certificates: Certificates | undefined,
 ): Promise<{ channel: Channel; answer: Record<string, unknown> }> {
   return new Promise((resolve, reject) => {
-    const { host, port } = hostAndPort(url);
-    const socket = connect({ host, port });
+    const { socket, onReady, explain } = dialUrl(url, certificates);
     const timer = setTimeout(() => channel.close(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     const channel = new Channel(socket, {
       onPayload: (payload) => {
@@ -132,10 +138,11 @@ function greet(
       },
       onClose: (error) => {
         clearTimeout(timer);
-        reject(error ?? new Error('the connection was closed before it was answered'));
+        const closed = { code: 'ECONNRESET', message: 'the connection was closed before it was answered' };
+        reject(explain(error ?? Object.assign(new Error(), closed)));
       },
     });
     const hello: Hello = { protocol: protocolVersion, version, ...greeting };
-    socket.once('connect', () => channel.sendControl(hello));
+    onReady(() => channel.sendControl(hello));
   });
 }

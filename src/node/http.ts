@@ -2,9 +2,10 @@
 import Fastify, { type FastifyReply } from 'fastify';
 import type { StoredSnapshotMeta } from '../storage/types.ts';
 import { version } from '../version.ts';
-import { hostAndPort, NodeError } from './flags.ts';
+import { NodeError } from './errors.ts';
 import { etcdApiVersion } from './kv-backend.ts';
 import type { NodeMetrics } from './metrics.ts';
+import { hostAndPort } from './urls.ts';
 
 export interface HealthSource {
   /** Names of the alarms that stand. */

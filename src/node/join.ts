@@ -4,7 +4,9 @@
  */
 import type { Log } from '../log.ts';
 import { isVoter } from '../raft/configuration.ts';
-import { NodeError, type NodeOptions } from './flags.ts';
+import type { Certificates } from './certificates.ts';
+import { NodeError } from './errors.ts';
+import type { NodeOptions } from './flags.ts';
 import { askToJoin, type JoinAnswer, type JoinRequest, RefusedError } from './hello.ts';
 import type { MemberIdentity } from './identity.ts';
 import type { KeyValues } from './kv.ts';
@@ -28,14 +30,18 @@ export const removedMember = (id: string, dataDir: string): NodeError =>
   );
 
 /** Rejects with NODE_NOT_A_MEMBER, NODE_DATA_LOST or NODE_NO_ANSWER. */
-export async function joinCluster(options: NodeOptions, log: Log): Promise<MemberIdentity> {
+export async function joinCluster(
+  options: NodeOptions,
+  certificates: Certificates | undefined,
+  log: Log,
+): Promise<MemberIdentity> {
   const { name, dataDir, initialAdvertisePeerUrls } = options;
   const peerUrls = [...initialAdvertisePeerUrls].sort();
   const urls = options.initialCluster.flatMap((member) => member.peerUrls).filter((url) => !peerUrls.includes(url));
   if (urls.length === 0) throw lostMember('the cluster exists', dataDir);
   const until = performance.now() + askForMs;
   for (let said = ''; ; ) {
-    const found = await firstToKnow(urls, { purpose: 'join', name, peerUrls });
+    const found = await firstToKnow(urls, { purpose: 'join', name, peerUrls }, certificates);
     if (!(found instanceof Error)) return found;
     if (found instanceof RefusedError && found.why === 'started') throw lostMember(found.message, dataDir);
     if (found instanceof RefusedError && found.why === 'unknown') {
@@ -59,10 +65,14 @@ export async function joinCluster(options: NodeOptions, log: Log): Promise<Membe
 }
 
 /** Whoever knows first decides; an error when nobody does. */
-async function firstToKnow(urls: readonly string[], request: JoinRequest): Promise<MemberIdentity | Error> {
+async function firstToKnow(
+  urls: readonly string[],
+  request: JoinRequest,
+  certificates: Certificates | undefined,
+): Promise<MemberIdentity | Error> {
   const asked = urls.map(async (url) => {
     try {
-      return await askToJoin(url, request, answerWithinMs);
+      return await askToJoin(url, request, answerWithinMs, certificates);
     } catch (error) {
       if (error instanceof RefusedError && error.why !== undefined) return error;
       throw error;

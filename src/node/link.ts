@@ -3,8 +3,10 @@
  * down, messages are dropped (Raft expects loss), so a dead peer costs no memory.
  */
 import type { Log } from '../log.ts';
+import type { Certificates } from './certificates.ts';
 import type { Channel } from './channel.ts';
 import { dial, type Meeting, RefusedError, type Welcome } from './hello.ts';
+import { InsecureError } from './secure.ts';
 
 const firstPauseMs = 100;
 const longestPauseMs = 1000;
@@ -15,6 +17,7 @@ const maxWaitingBytes = 32 << 20;
 export interface LinkOptions {
   readonly meeting: Meeting;
   readonly urls: readonly string[];
+  readonly certificates: Certificates | undefined;
   readonly log: Log;
   readonly onUp: (welcome: Welcome) => void;
   readonly onDown: () => void;
@@ -63,9 +66,10 @@ export class Link {
   }
 
   async #dial(): Promise<void> {
-    const { meeting, urls, onRefused } = this.#options;
+    const { meeting, urls, certificates, onRefused } = this.#options;
     try {
-      const { channel, welcome } = await dial(urls[this.#attempts % urls.length]!, meeting, answerWithinMs);
+      const url = urls[this.#attempts % urls.length]!;
+      const { channel, welcome } = await dial(url, meeting, answerWithinMs, certificates);
       if (this.#closed) {
         channel.close();
         return;
@@ -109,10 +113,12 @@ export class Link {
   #complain(error: Error): void {
     const { log, urls } = this.#options;
     const peer = this.#options.meeting.to;
-    const complaint = String((error as NodeJS.ErrnoException).code ?? error.message);
+    const isInsecure = error instanceof InsecureError;
+    const complaint = isInsecure ? error.message : String((error as NodeJS.ErrnoException).code ?? error.message);
     if (complaint === this.#lastComplaint || this.#closed) return;
     this.#lastComplaint = complaint;
     if (error instanceof RefusedError) log.error('a member refuses the connection', { peer, urls, error });
+    else if (isInsecure) log.warn('no secure connection to a member', { peer, urls, error });
     else log.info('cannot reach a member yet', { peer, urls, error });
   }
 }

@@ -1,6 +1,6 @@
 /** One running member: its parts put together, from flags to serving, and taken down again. */
 import { etcdError } from '../etcd/errors.ts';
-import { type EtcdServer, serveEtcd } from '../etcd/server.ts';
+import type { EtcdServer } from '../etcd/server.ts';
 import type { Log } from '../log.ts';
 import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
 import { compareIds } from '../raft/membership.ts';
@@ -8,9 +8,12 @@ import { type MemberId, RaftError } from '../raft/types.ts';
 import { diskRoom } from '../storage/disk.ts';
 import type { AlarmAction } from './alarms.ts';
 import { markRemoved, type OpenedMember, openMember } from './bootstrap.ts';
+import { type MemberCertificates, openCertificates } from './certificates.ts';
+import { serveClients } from './clients.ts';
 import { DiskSpace } from './disk-space.ts';
 import { Driver } from './driver.ts';
-import { NodeError, type NodeOptions } from './flags.ts';
+import { NodeError } from './errors.ts';
+import type { NodeOptions } from './flags.ts';
 import { type HttpServer, serveHttp } from './http.ts';
 import type { MemberIdentity } from './identity.ts';
 import { answerJoin, lostMember, removedMember } from './join.ts';
@@ -35,6 +38,7 @@ export class RunningMember {
   readonly #options: NodeOptions;
   readonly #log: Log;
   readonly #opened: OpenedMember;
+  readonly #certificates: MemberCertificates;
   readonly #driver: Driver;
   readonly #transport: Transport;
   readonly #membership: Membership;
@@ -57,9 +61,11 @@ export class RunningMember {
     const metrics = new NodeMetrics();
     const failure = Promise.withResolvers<unknown>();
     const requestTimeoutMs = requestTimeoutOf(options.electionMs);
+    const certificates = await openCertificates(options, log);
     let member: RunningMember | undefined;
     const opened = await openMember({
       options,
+      certificates: certificates.peer,
       log,
       requestTimeoutMs,
       onDiskFailure: failure.resolve,
@@ -68,7 +74,7 @@ export class RunningMember {
         if (member) member.#diskSpace.onWritten(bytes);
       },
     });
-    member = new RunningMember(options, log, opened, failure);
+    member = new RunningMember(options, log, opened, certificates, failure);
     try {
       await member.#serve(metrics);
     } catch (error) {
@@ -78,8 +84,15 @@ export class RunningMember {
     return member;
   }
 
-  private constructor(options: NodeOptions, log: Log, opened: OpenedMember, failure: PromiseWithResolvers<unknown>) {
+  private constructor(
+    options: NodeOptions,
+    log: Log,
+    opened: OpenedMember,
+    certificates: MemberCertificates,
+    failure: PromiseWithResolvers<unknown>,
+  ) {
     this.#options = options;
+    this.#certificates = certificates;
     this.identity = opened.identity;
     this.#log = log;
     this.#opened = opened;
@@ -118,7 +131,7 @@ export class RunningMember {
       throw error;
     }
     this.#transport = new Transport(
-      { clusterId, memberId, peerUrls: options.initialAdvertisePeerUrls },
+      { clusterId, memberId, peerUrls: options.initialAdvertisePeerUrls, certificates: certificates.peer },
       {
         onMessage: (message) => this.#driver.receive(message),
         onUp: (_, welcome) => this.#onPeer(welcome.knowsYou),
@@ -167,6 +180,7 @@ export class RunningMember {
     this.#driver.reads.failAll(etcdError('ETCD_STOPPED'));
     this.#opened.keyValues.stop();
     await this.#transport.close();
+    for (const certificates of Object.values(this.#certificates)) certificates?.stop();
     await this.#opened.wal.close();
     this.#opened.lock.release();
   }
@@ -175,8 +189,10 @@ export class RunningMember {
     const { keyValues, isNew, restored } = this.#opened;
     const { listenClientUrls, listenPeerUrls, listenMetricsUrls, name } = this.#options;
     const membership = this.#membership;
-    const [quota, diskSpace] = [this.#quota, this.#diskSpace];
-    metrics.observe({ driver: this.#driver, keyValues, transport: this.#transport, membership, quota, diskSpace });
+    const [quota, diskSpace, certificates] = [this.#quota, this.#diskSpace, this.#certificates];
+    const clients = { refusedConnections: 0 };
+    const [driver, transport] = [this.#driver, this.#transport];
+    metrics.observe({ driver, keyValues, transport, membership, quota, diskSpace, certificates, clients });
     this.#http = await serveHttp(listenMetricsUrls, this.#health(), metrics, () =>
       this.#driver.snapshots.snapshotter.take(),
     );
@@ -189,20 +205,13 @@ export class RunningMember {
       this.#log.warn('the quota is larger than is suggested', { quotaBytes: quota.bytes, suggestedQuotaBytes });
     diskSpace.start();
     this.#promotions = setInterval(() => membership.promoteReady(), this.#options.heartbeatMs);
-    try {
-      this.#etcd = await serveEtcd({
-        backend: createBackend(keyValues, this.#memberDriver(), membership, quota),
-        listen: listenClientUrls,
-      });
-    } catch (error) {
-      const where = listenClientUrls.join(', ');
-      throw new NodeError(
-        'NODE_LISTEN_FAILED',
-        `cannot listen for clients on ${where}: ${(error as Error).message}`,
-        1,
-        error,
-      );
-    }
+    this.#etcd = await serveClients({
+      backend: createBackend(keyValues, this.#memberDriver(), membership, quota),
+      listenUrls: listenClientUrls,
+      certificates: certificates.client,
+      counters: clients,
+      log: this.#log,
+    });
     this.#log.info('member started', {
       name,
       memberId: this.identity.memberId,

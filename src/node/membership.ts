@@ -19,9 +19,9 @@ import type {
   TransferFailure,
 } from '../raft/types.ts';
 import type { MembershipAction } from './book.ts';
-import { memberUrls } from './flags.ts';
 import { memberIdOf } from './identity.ts';
 import type { KeyValues, Proposer } from './kv.ts';
+import { memberUrls } from './urls.ts';
 
 /** What the services ask of the member's driver. Ids are lowercase hex. */
 export interface MemberDriver extends Proposer {

@@ -1,6 +1,8 @@
 /** What /metrics tells: etcd's names where etcd has one for it, `raftsman_…` for the rest. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { version } from '../version.ts';
+import type { MemberCertificates } from './certificates.ts';
+import type { ClientCounters } from './clients.ts';
 import type { DiskSpace } from './disk-space.ts';
 import type { Driver } from './driver.ts';
 import type { KeyValues } from './kv.ts';
@@ -15,6 +17,8 @@ export interface Observed {
   readonly membership: Membership;
   readonly quota: Quota;
   readonly diskSpace: DiskSpace;
+  readonly certificates: MemberCertificates;
+  readonly clients: ClientCounters;
 }
 
 export class NodeMetrics {
@@ -50,7 +54,8 @@ export class NodeMetrics {
   }
 
   /** Values are read when somebody asks. */
-  observe({ driver, keyValues, transport, membership, quota, diskSpace }: Observed): void {
+  observe(observed: Observed): void {
+    const { driver, keyValues, transport, membership, quota, diskSpace, certificates, clients } = observed;
     const registers = [this.registry];
     const gauge = (name: string, help: string, read: () => number): void => {
       new Gauge({
@@ -173,6 +178,20 @@ export class NodeMetrics {
       () => transport.counters.droppedMessages,
     );
     counter('raftsman_peer_refused_total', 'Connections of strangers.', () => transport.counters.refusedConnections);
+    counter('raftsman_client_refused_total', 'Clients without what TLS asks.', () => clients.refusedConnections);
+    new Gauge({
+      name: 'raftsman_certificate_expiration_timestamp_seconds',
+      help: 'When the certificates in force end, in seconds since 1970: the first of the chain shown (leaf), the last of the trusted ones (authority).',
+      labelNames: ['use', 'certificate'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { use, certificate, at } of [certificates.client, certificates.peer].flatMap(
+          (one) => one?.expiries ?? [],
+        ))
+          this.set({ use, certificate }, at);
+      },
+    });
     counter('raftsman_peer_ignored_messages_total', 'Messages that made no sense.', () => counters.ignoredMessages);
   }
 }

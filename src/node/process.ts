@@ -2,7 +2,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { createLog } from '../log.ts';
 import { StorageError } from '../storage/errors.ts';
-import { NodeError, nodeUsage, parseFlags } from './flags.ts';
+import { NodeError } from './errors.ts';
+import { nodeUsage, parseFlags } from './flags.ts';
 import { RunningMember } from './member.ts';
 
 /** What a process has and a test may replace. */

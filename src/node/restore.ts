@@ -8,7 +8,7 @@ import { stateOf } from '../etcd/maintenance-stream.ts';
 import type { Log } from '../log.ts';
 import { asIndex, asTerm, type Configuration, type RestoredState } from '../raft/types.ts';
 import { openSnapshotFolder } from '../storage/snapshots.ts';
-import { NodeError } from './flags.ts';
+import { NodeError } from './errors.ts';
 import type { Genesis } from './identity.ts';
 import { KeyValues } from './kv.ts';
 

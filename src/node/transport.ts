@@ -2,9 +2,10 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Log } from '../log.ts';
 import type { MemberId } from '../raft/types.ts';
+import type { Certificates } from './certificates.ts';
 import { Channel, controlOf } from './channel.ts';
 import { decodeMessage, encodeMessage, type WireMessage } from './codec.ts';
-import { hostAndPort, NodeError } from './flags.ts';
+import { NodeError } from './errors.ts';
 import { FrameError } from './frames.ts';
 import {
   type Answer,
@@ -20,6 +21,8 @@ import {
 } from './hello.ts';
 import { Link } from './link.ts';
 import { OnceLog } from './once.ts';
+import { secureServer } from './secure.ts';
+import { hostAndPort, isSecure } from './urls.ts';
 
 export interface TransportHandlers {
   readonly onMessage: (message: WireMessage) => void;
@@ -42,6 +45,8 @@ export interface TransportSelf {
   readonly memberId: MemberId;
   /** Where the others reach it. */
   readonly peerUrls: readonly string[];
+  /** Needed to listen at https URLs. */
+  readonly certificates?: Certificates | undefined;
 }
 
 export type Peers = ReadonlyMap<MemberId, readonly string[]>;
@@ -121,7 +126,7 @@ export class Transport {
   async openSnapshotChannel(to: MemberId): Promise<Channel> {
     const urls = this.#links.get(to)?.urls;
     if (!urls) throw new Error(`it is not known where member ${to} is reached`);
-    const { channel } = await dial(urls[0]!, this.#meeting(to, 'snapshot'), 5000);
+    const { channel } = await dial(urls[0]!, this.#meeting(to, 'snapshot'), 5000, this.#self.certificates);
     return channel;
   }
 
@@ -143,6 +148,7 @@ export class Transport {
     const link = new Link({
       meeting: this.#meeting(id, 'messages'),
       urls,
+      certificates: this.#self.certificates,
       log: this.#log,
       onUp: (welcome) => {
         this.#welcomes.set(id, welcome);
@@ -173,12 +179,23 @@ export class Transport {
   #listen(url: string): Promise<Server> {
     const { host, port } = hostAndPort(url);
     return new Promise((resolve, reject) => {
-      const server = createServer((socket) => this.#accept(socket));
+      const server = this.#server(url);
       server.once('error', (error) => {
         reject(new NodeError('NODE_LISTEN_FAILED', `cannot listen for members on ${url}: ${error.message}`, 1, error));
       });
       server.listen(port, host, () => resolve(server));
     });
+  }
+
+  #server(url: string): Server {
+    const onConnection = (socket: Socket): void => this.#accept(socket);
+    const { certificates } = this.#self;
+    if (!isSecure(url) || !certificates) return createServer(onConnection);
+    const onRefused = (address: string, reason: string): void => {
+      this.counters.refusedConnections++;
+      this.#complaints.warn('refused a connection', { address, reason });
+    };
+    return secureServer({ certificates, onConnection, onRefused });
   }
 
   #accept(socket: Socket): void {

@@ -325,7 +325,7 @@ describe('the client', () => {
     await once(silent, 'close');
   });
 
-  test.each(['https://h:1', 'h:1', 'ftp://h:1', 'http://h', 'http://h:1/path', ''])(
+  test.each(['https://h', 'h:1', 'ftp://h:1', 'http://h', 'http://h:1/path', ''])(
     'refuses the endpoint "%s"',
     (url) => {
       expect(() => new EtcdClient({ endpoints: [url] })).toThrow(

@@ -69,10 +69,14 @@ function certificate(
   return pem('CERTIFICATE', sequence(body, ECDSA_WITH_SHA256, bits(signature)));
 }
 
-export function newAuthority(name: string): Authority {
+/** Its own root, or one that a `parent` vouches for. */
+export function newAuthority(name: string, parent?: Authority): Authority {
   const { privateKey, publicKey } = newKey();
   const subject = distinguishedName(name);
-  const text = certificate(subject, publicKey, { name: subject, key: privateKey }, [
+  const issuer = parent
+    ? { name: distinguishedName(parent.name), key: createPrivateKey(parent.key) }
+    : { name: subject, key: privateKey };
+  const text = certificate(subject, publicKey, issuer, [
     extension('2.5.29.19', true, sequence(boolean(true))),
     // keyCertSign and cRLSign.
     extension('2.5.29.15', true, bits(Uint8Array.of(0x06), 1)),

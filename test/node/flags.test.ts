@@ -109,7 +109,42 @@ describe('flags', () => {
       /is given for a and for b/,
     ],
     [['--listen-peer-urls=localhost:2380'], 'NODE_FLAG_INVALID', /--listen-peer-urls/],
-    [['--listen-peer-urls=https://localhost:2380'], 'NODE_FLAG_INVALID', /only http/],
+    [['--listen-peer-urls=ftp://localhost:2380'], 'NODE_FLAG_INVALID', /only http and https/],
+    [['--listen-metrics-urls=https://localhost:2381'], 'NODE_FLAG_INVALID', /--listen-metrics-urls: .* http only/],
+    [
+      ['--listen-peer-urls=https://localhost:2380'],
+      'NODE_FLAG_INVALID',
+      /--peer-cert-file: must be given, and --peer-key-file: --listen-peer-urls has https/,
+    ],
+    [['--cert-file=c'], 'NODE_FLAG_INVALID', /--key-file: must be given when --cert-file is/],
+    [['--peer-key-file=k'], 'NODE_FLAG_INVALID', /--peer-cert-file: must be given when --peer-key-file is/],
+    [
+      ['--client-cert-auth'],
+      'NODE_FLAG_INVALID',
+      /--trusted-ca-file: must be given when --client-cert-auth is: it says whose/,
+    ],
+    [
+      ['--cert-file=c', '--key-file=k'],
+      'NODE_FLAG_INVALID',
+      /--listen-client-urls: http:\/\/localhost:2379 is not secured, but --cert-file is given: listen at https/,
+    ],
+    [
+      [
+        '--listen-client-urls=https://h:1,http://h:2',
+        '--advertise-client-urls=https://h:1',
+        '--cert-file=c',
+        '--key-file=k',
+        '--trusted-ca-file=a',
+      ],
+      'NODE_FLAG_INVALID',
+      /--listen-client-urls: http:\/\/h:2 is not secured, but --trusted-ca-file is given/,
+    ],
+    [
+      ['--peer-cert-allowed-cn=m', '--listen-peer-urls=https://h:1', '--peer-cert-file=c', '--peer-key-file=k'],
+      'NODE_FLAG_INVALID',
+      /--peer-trusted-ca-file: must be given when only certificates for m are allowed/,
+    ],
+    [['--client-cert-auth=perhaps'], 'NODE_FLAG_INVALID', /--client-cert-auth: "perhaps" must be true or false/],
     [['--listen-peer-urls=http://localhost'], 'NODE_FLAG_INVALID', /needs a port/],
     [['--listen-peer-urls=http://localhost:1/x'], 'NODE_FLAG_INVALID', /nothing more/],
     [['--listen-client-urls=http://0.0.0.0:2379'], 'NODE_FLAG_INVALID', /--advertise-client-urls: must be given/],
@@ -126,6 +161,38 @@ describe('flags', () => {
     const refused = (): unknown => checkInitialCluster(parsed(argv as string[]));
     expect(refused).toThrow(message);
     expect(refused).toThrow(expect.objectContaining({ code, exitCode: 2 }));
+  });
+
+  test('certificates: one set for clients and one for members; authorities that are given are asked for, as in etcd', () => {
+    const urls = ['--listen-client-urls=https://h:1,http://h:2', '--advertise-client-urls=https://h:1'];
+    const files = ['--cert-file=c', '--key-file=k'];
+    expect(parsed([])).toMatchObject({ clientTls: undefined, peerTls: undefined });
+    expect(parsed([...urls, ...files])).toMatchObject({
+      clientTls: { use: 'client', certFile: 'c', keyFile: 'k', trustedCaFile: undefined, clientCertAuth: false },
+      peerTls: undefined,
+    });
+    const environment = {
+      RAFTSMAN_PEER_CERT_FILE: 'c',
+      RAFTSMAN_PEER_KEY_FILE: 'k',
+      RAFTSMAN_PEER_TRUSTED_CA_FILE: 'a',
+    };
+    expect(parsed(['--listen-peer-urls=https://h:3', '--peer-cert-allowed-cn=x, y'], environment).peerTls).toEqual({
+      use: 'peer',
+      certFile: 'c',
+      keyFile: 'k',
+      trustedCaFile: 'a',
+      clientCertAuth: true,
+      allowedCommonNames: ['x', 'y'],
+      allowedHostnames: [],
+    });
+  });
+
+  test('a switch needs no value, and takes one', () => {
+    const peer = ['--listen-peer-urls=https://h:3', '--peer-cert-file=c', '--peer-key-file=k'];
+    const auth = (...more: string[]) => parsed([...peer, '--peer-trusted-ca-file=a', ...more]);
+    expect(auth('--peer-client-cert-auth', '--name=x', '--initial-cluster=x=https://h:3').name).toBe('x');
+    expect(auth('--peer-client-cert-auth', '--lease-reads', 'true').leaseReads).toBe(true);
+    expect(auth('--lease-reads', '--peer-client-cert-auth=true').leaseReads).toBe(true);
   });
 
   test('GR-05 a member without a name does not come to be', () => {

@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { EtcdClient } from '../../src/etcd/client.ts';
+import type { ClientTls } from '../../src/etcd/security.ts';
 
 export const mainFile = resolve(import.meta.dirname, '../../src/main.ts');
 
@@ -53,6 +54,12 @@ export async function run(
   return { code, ...output };
 }
 
+/** What members of a cluster that speaks TLS are told, and their clients have. */
+export interface TestTls {
+  readonly flags: readonly string[];
+  client: ClientTls;
+}
+
 export class TestMember {
   readonly name: string;
   readonly peerUrl: string;
@@ -63,17 +70,20 @@ export class TestMember {
   /** What its process gets beside the test's own environment. */
   environment: NodeJS.ProcessEnv = {};
   readonly #args: readonly string[];
+  readonly #tls: TestTls | undefined;
   #process: ChildProcess | undefined;
   output = '';
 
-  constructor(name: string, ports: readonly number[], dataDir: string, shared: readonly string[]) {
-    const [client, peer, http] = ports.map((port) => `http://127.0.0.1:${port}`) as [string, string, string];
+  constructor(name: string, ports: readonly number[], dataDir: string, shared: readonly string[], tls?: TestTls) {
+    const [client, peer] = ports.map((port) => urlOf(port, tls)) as [string, string];
+    const http = urlOf(ports[2]!);
+    this.#tls = tls;
     this.name = name;
     this.peerUrl = peer;
     this.clientUrl = client;
     this.httpUrl = http;
     this.dataDir = dataDir;
-    this.client = new EtcdClient({ endpoints: [client], deadlineMs: 15_000 });
+    this.client = this.newClient();
     this.#args = [
       `--name=${name}`,
       `--data-dir=${dataDir}`,
@@ -82,8 +92,15 @@ export class TestMember {
       `--listen-peer-urls=${peer}`,
       `--initial-advertise-peer-urls=${peer}`,
       `--listen-metrics-urls=${http}`,
+      ...(tls?.flags ?? []),
       ...shared,
     ];
+  }
+
+  /** With what its clients need to be let in. */
+  newClient(): EtcdClient {
+    const tls = this.#tls?.client;
+    return new EtcdClient({ endpoints: [this.clientUrl], deadlineMs: 15_000, ...(tls && { tls }) });
   }
 
   get isRunning(): boolean {
@@ -97,7 +114,7 @@ export class TestMember {
   start(...more: string[]): void {
     // The client of the member's last life may wait before it connects again.
     this.client.close();
-    this.client = new EtcdClient({ endpoints: [this.clientUrl], deadlineMs: 15_000 });
+    this.client = this.newClient();
     const child = spawn(process.execPath, [mainFile, 'node', ...this.#args, ...more], {
       env: { ...process.env, NODE_OPTIONS: '', ...this.environment },
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -146,29 +163,41 @@ export class TestMember {
   }
 }
 
+const urlOf = (port: number, tls?: TestTls): string => `${tls ? 'https' : 'http'}://127.0.0.1:${port}`;
+
 export class TestCluster {
   readonly folder: string;
   /** Those that were added later come last. */
   readonly members: TestMember[];
   readonly #flags: readonly string[];
+  readonly #tls: TestTls | undefined;
 
-  static async create(size: number, flags: readonly string[] = [], token = 'test'): Promise<TestCluster> {
+  static async create(
+    size: number,
+    flags: readonly string[] = [],
+    token = 'test',
+    tls?: TestTls,
+  ): Promise<TestCluster> {
     const folder = await mkdtemp(join(tmpdir(), 'raftsman-node-'));
     const ports = await freePorts(size * 3);
     const names = Array.from({ length: size }, (_, i) => `m${i}`);
-    const initial = names.map((name, i) => `${name}=http://127.0.0.1:${ports[i * 3 + 1]}`).join(',');
+    const initial = names.map((name, i) => `${name}=${urlOf(ports[i * 3 + 1]!, tls)}`).join(',');
     const shared = [`--initial-cluster-token=${token}`, '--heartbeat-interval=50', '--election-timeout=500', ...flags];
     const members = names.map(
       (name, i) =>
-        new TestMember(name, ports.slice(i * 3, i * 3 + 3), join(folder, name), [
-          `--initial-cluster=${initial}`,
-          ...shared,
-        ]),
+        new TestMember(
+          name,
+          ports.slice(i * 3, i * 3 + 3),
+          join(folder, name),
+          [`--initial-cluster=${initial}`, ...shared],
+          tls,
+        ),
     );
-    return new TestCluster(folder, members, shared);
+    return new TestCluster(folder, members, shared, tls);
   }
 
-  private constructor(folder: string, members: TestMember[], flags: readonly string[]) {
+  private constructor(folder: string, members: TestMember[], flags: readonly string[], tls: TestTls | undefined) {
+    this.#tls = tls;
     this.folder = folder;
     this.members = members;
     this.#flags = flags;
@@ -178,11 +207,9 @@ export class TestCluster {
   async newMember(name = `m${this.members.length}`): Promise<TestMember> {
     const known = this.members.map((member) => `${member.name}=${member.peerUrl}`);
     const ports = await freePorts(3);
-    const member = new TestMember(name, ports, join(this.folder, name), [
-      `--initial-cluster=${[...known, `${name}=http://127.0.0.1:${ports[1]}`].join(',')}`,
-      '--initial-cluster-state=existing',
-      ...this.#flags,
-    ]);
+    const initial = [...known, `${name}=${urlOf(ports[1]!, this.#tls)}`].join(',');
+    const flags = [`--initial-cluster=${initial}`, '--initial-cluster-state=existing', ...this.#flags];
+    const member = new TestMember(name, ports, join(this.folder, name), flags, this.#tls);
     this.members.push(member);
     return member;
   }

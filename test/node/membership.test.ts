@@ -124,7 +124,7 @@ describe('who may not come', () => {
     const [first] = running.members as [TestMember];
     const refusals: [Promise<unknown>, string][] = [
       [first.client.memberAdd([first.peerUrl]), 'etcdserver: Peer URLs already exists'],
-      [first.client.memberAdd(['https://127.0.0.1:1']), 'etcdserver: given member URLs are invalid'],
+      [first.client.memberAdd(['ftp://127.0.0.1:1']), 'etcdserver: given member URLs are invalid'],
       [first.client.memberAdd([]), 'etcdserver: given member URLs are invalid'],
       [first.client.memberRemove('12345'), 'etcdserver: member not found'],
       [first.client.memberPromote('12345'), 'etcdserver: member not found'],

@@ -1,0 +1,140 @@
+/**
+ * Connections over TLS, dialled and listened for. Whoever is handed over has shown what was asked of it; who has not is gone,
+ * and said why once.
+ */
+import { connect, isIP, type Server, type Socket } from 'node:net';
+import { connect as connectSecurely, createServer, type TLSSocket } from 'node:tls';
+import type { Certificates } from './certificates.ts';
+import { FrameError } from './frames.ts';
+import { hostAndPort, isSecure } from './urls.ts';
+
+const handshakeWithinMs = 5000;
+
+/** One side does not accept the other's certificate, or only one speaks TLS. */
+export class InsecureError extends Error {
+  override readonly name = 'InsecureError';
+  readonly code = 'PEER_NOT_SECURE';
+}
+
+export interface Dialled {
+  readonly socket: Socket;
+  /** Calls back when the connection is there, and secured when the URL asks for that. */
+  readonly onReady: (act: () => void) => void;
+  /** The connection's error in words, when it is about security; otherwise the error itself. */
+  readonly explain: (error: Error) => Error;
+}
+
+/** With https the other side's certificate is for the host of the URL, and this member shows its own when it is asked. */
+export function dialUrl(url: string, certificates: Certificates | undefined): Dialled {
+  const { host, port } = hostAndPort(url);
+  if (!isSecure(url)) {
+    const socket = connect({ host, port });
+    return { socket, onReady: (act) => void socket.once('connect', act), explain: explainPlain };
+  }
+  const socket = connectSecurely({
+    host,
+    port,
+    // An address may not be asked for by name (RFC 6066 §3); the certificate must hold it all the same.
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    secureContext: certificates?.context,
+    rejectUnauthorized: true,
+  });
+  const onReady = (act: () => void): void => {
+    socket.once('secureConnect', () => {
+      const objection = certificates?.objection(socket);
+      if (objection === undefined) act();
+      else socket.destroy(new InsecureError(objection));
+    });
+  };
+  return { socket, onReady, explain: explainSecure };
+}
+
+function explainPlain(error: Error): Error {
+  if (!(error instanceof FrameError)) return error;
+  return new InsecureError('it does not answer as a member does: does its URL begin with https?', { cause: error });
+}
+
+function explainSecure(error: Error): Error {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  // The network's own: nobody listens, no way there, no answer in time.
+  if (code === undefined || (syscall !== undefined && code !== 'ECONNRESET' && code !== 'EPIPE')) return error;
+  return error instanceof InsecureError ? error : new InsecureError(reasonOf(error), { cause: error });
+}
+
+export interface SecureServerOptions {
+  readonly certificates: Certificates;
+  readonly onConnection: (socket: TLSSocket) => void;
+  /** Somebody came who did not get that far. */
+  readonly onRefused: (address: string, reason: string) => void;
+  /** What is spoken inside (RFC 7301); whoever offers something else only is refused. */
+  readonly protocol?: string;
+}
+
+/** Not listening yet. `close` also ends connections that are still being secured. */
+export function secureServer({ certificates, onConnection, onRefused, protocol }: SecureServerOptions): Server {
+  const server = createServer({
+    requestCert: certificates.areRequired,
+    rejectUnauthorized: certificates.areRequired,
+    handshakeTimeout: handshakeWithinMs,
+    ...(protocol === undefined ? {} : { ALPNProtocols: [protocol] }),
+  });
+  // Every connection takes the newest context. `setSecureContext` is there for that, but loses `allowPartialTrustChain`.
+  Object.defineProperty(server, '_sharedCreds', { get: () => certificates.context });
+  /** By socket as it came: its address is not known any more when it has been refused. */
+  const unsecured = new Map<Socket, string>();
+  server.prependListener('connection', (socket: Socket) => {
+    unsecured.set(socket, String(socket.remoteAddress));
+    socket.once('close', () => unsecured.delete(socket));
+  });
+  const addressOf = (socket: TLSSocket): string => {
+    const { _parent: raw } = socket as unknown as { _parent?: Socket };
+    return (raw && unsecured.get(raw)) ?? String(socket.remoteAddress);
+  };
+  server.on('secureConnection', (socket) => {
+    const address = addressOf(socket);
+    const { _parent: raw } = socket as unknown as { _parent?: Socket };
+    if (raw) unsecured.delete(raw);
+    const objection = certificates.areRequired ? certificates.objection(socket) : undefined;
+    if (objection === undefined) return onConnection(socket);
+    onRefused(address, objection);
+    socket.on('error', () => {});
+    socket.destroy();
+  });
+  server.on('tlsClientError', (error, socket) => {
+    const { authorizationError } = socket;
+    // Ports are probed, and members die, at any moment.
+    if (!authorizationError && (error as NodeJS.ErrnoException).code === 'ECONNRESET') return;
+    onRefused(addressOf(socket), authorizationError ? untrusted(String(authorizationError)) : reasonOf(error));
+  });
+  const close = server.close.bind(server);
+  server.close = (callback) => {
+    close(callback);
+    for (const socket of unsecured.keys()) socket.destroy();
+    return server;
+  };
+  return server;
+}
+
+const untrusted = (code: string): string =>
+  `its certificate is not accepted (${code}): is it of the authority trusted here?`;
+
+/** Words for what OpenSSL and Node call it. */
+function reasonOf(error: Error): string {
+  const { code = '', reason } = error as NodeJS.ErrnoException & { reason?: string };
+  switch (code) {
+    case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
+      return 'it shows no certificate';
+    case 'ERR_SSL_WRONG_VERSION_NUMBER':
+    case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
+    case 'ERR_SSL_HTTP_REQUEST':
+    case 'ERR_SSL_BAD_RECORD_TYPE':
+      return 'it does not speak TLS: does its URL for this member begin with https?';
+    case 'ERR_TLS_HANDSHAKE_TIMEOUT':
+      return `it did not finish the handshake within ${handshakeWithinMs} ms`;
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return `it ended the connection (${error.message}): it may not speak TLS, or not accept the certificate of this member`;
+    default:
+      return reason ?? (code === '' || error.message.includes(code) ? error.message : `${error.message} (${code})`);
+  }
+}
