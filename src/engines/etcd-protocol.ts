@@ -32,6 +32,7 @@ const codes: Partial<Record<EtcdErrorCode, EngineErrorCode>> = {
   ETCD_FUTURE_REVISION: 'ENGINE_REVISION_UNAVAILABLE',
   ETCD_SNAPSHOT_CORRUPT: 'ENGINE_SNAPSHOT_CORRUPT',
   ETCD_INVALID_ENDPOINT: 'ENGINE_ENDPOINT_INVALID',
+  ETCD_TLS_INVALID: 'ENGINE_ENDPOINT_INVALID',
   ETCD_MEMBER_NOT_FOUND: 'ENGINE_MEMBER_NOT_FOUND',
   ETCD_MEMBER_EXISTS: 'ENGINE_MEMBER_EXISTS',
   ETCD_PEER_URL_EXISTS: 'ENGINE_MEMBER_EXISTS',
@@ -48,6 +49,7 @@ const codes: Partial<Record<EtcdErrorCode, EngineErrorCode>> = {
   ETCD_TRANSFER_TIMEOUT: 'ENGINE_UNAVAILABLE',
   ETCD_SNAPSHOT_TRUNCATED: 'ENGINE_UNAVAILABLE',
   ETCD_UNREACHABLE: 'ENGINE_UNAVAILABLE',
+  ETCD_TLS_REFUSED: 'ENGINE_UNAVAILABLE',
   ETCD_DEADLINE_EXCEEDED: 'ENGINE_UNAVAILABLE',
   ETCD_CANCELLED: 'ENGINE_UNAVAILABLE',
   ETCD_NO_LEADER: 'ENGINE_UNAVAILABLE',
@@ -207,7 +209,8 @@ export abstract class EtcdProtocol implements Engine {
     if (connection === undefined) {
       try {
         connection = {
-          client: new EtcdClient({ endpoints: endpoints.map(({ url }) => url) }),
+          // Members of one cluster are reached with the same certificates.
+          client: new EtcdClient({ endpoints: endpoints.map(({ url }) => url), tls: endpoints[0]?.tls ?? {} }),
           users: 0,
           idle: undefined,
         };

@@ -14,6 +14,8 @@ export function reasonOf(error: EtcdError): Unavailable {
       return 'cancelled';
     case 'ETCD_DEADLINE_EXCEEDED':
       return 'timeout';
+    case 'ETCD_TLS_REFUSED':
+      return 'tls';
     case 'ETCD_UNREACHABLE':
       return reasonIn(error.message);
     case 'ETCD_STOPPED':
