@@ -15,7 +15,7 @@ import { createManager, type StartedManager } from '../runtime/manager.ts';
 import { measureProcess } from '../runtime/metrics.ts';
 import { version } from '../version.ts';
 import { clusterController } from './cluster/controller.ts';
-import { policyController } from './policy/controller.ts';
+import { snapshotPolicyController } from './policy/snapshots.ts';
 import { restoreController } from './restore/controller.ts';
 import type { PodSettings } from './restricted.ts';
 import { snapshotController } from './snapshot/controller.ts';
@@ -97,7 +97,7 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
   manager.add(clusters.definition);
   manager.add(stores.definition);
   manager.add(snapshots.definition);
-  manager.add(policyController(world));
+  manager.add(snapshotPolicyController(world));
   manager.add(restores.definition);
   return {
     manager,

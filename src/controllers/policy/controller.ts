@@ -1,92 +1,117 @@
-/** Reconciles RaftSnapshotPolicies: makes a RaftSnapshot when one is due, deletes those that have had their time. */
-
+/** Reconciles policies: makes a run when one is due, deletes those that have had their time. One for each kind of policy. */
 import type { RaftCluster } from '../../api/cluster.ts';
-import { findCondition } from '../../api/conditions.ts';
-import { raftCluster, raftRestore, raftSnapshot, raftSnapshotPolicy, raftSnapshotStore } from '../../api/kinds.ts';
-import type { RaftSnapshotPolicy } from '../../api/policy.ts';
-import type { RaftRestore } from '../../api/restore.ts';
-import type { RaftSnapshot } from '../../api/snapshot.ts';
-import type { RaftSnapshotStore } from '../../api/store.ts';
+import type { ScheduledPolicy, ScheduledRun } from '../../api/scheduled.ts';
 import { isAlreadyExists, isConflict } from '../../kube/errors.ts';
-import { type Key, keyOf, type Live, type ResourceType, refOf } from '../../kube/objects.ts';
+import { type Key, type KubeObject, keyOf, type Live, type ResourceType, refOf } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { POLICY } from '../labels.ts';
-import { byLabel, selections, type World } from '../world.ts';
+import type { Latest } from '../latest.ts';
+import { byLabel, type Selections, selections, type World } from '../world.ts';
 import { writeStatus } from '../writes.ts';
-import { type PolicyAction, type PolicyObserved, planPolicy } from './plan.ts';
+import { no, type PolicyAction, type PolicyObserved, planPolicy, type RunKind } from './plan.ts';
+import type { Verdict } from './status.ts';
 
-export const POLICY_CONTROLLER = 'policy';
+export interface PolicyControllerOptions<P extends ScheduledPolicy, R extends ScheduledRun> {
+  /** Of the controller, for logs and metrics. */
+  readonly name: string;
+  readonly runs: RunKind<P, R>;
+  readonly policyType: ResourceType<P>;
+  readonly policies: Latest<P>;
+  readonly runType: ResourceType<R>;
+  /** With an index `policy`. */
+  readonly made: Latest<R>;
+  look(
+    policy: Live<P>,
+    made: readonly Live<R>[],
+    near: (name: string) => Key,
+  ): Pick<PolicyObserved<P, R>, 'obstacle' | 'needed'>;
+  /** Beside the policies and their runs. */
+  readonly watches: readonly Watch[];
+}
 
-export function policyController(world: World): ControllerDefinition<RaftSnapshotPolicy> {
-  const { client, views } = world;
+/** What keeps any run of a policy from being made. `runs`: what they are called. */
+export function clusterObstacle(
+  name: string,
+  cluster: Live<RaftCluster> | undefined,
+  runs: string,
+): Verdict | undefined {
+  if (!cluster || cluster.metadata.deletionTimestamp !== undefined)
+    return no('ClusterNotFound', `spec.clusterName: RaftCluster ${name} does not exist: ${runs} go on once it does`);
+  if (!cluster.status?.formed)
+    return no('ClusterNotReady', `RaftCluster ${name} is still being started or restored: ${runs} go on after that`);
+  return undefined;
+}
+
+/** Wakes the policies of a cluster when it comes, goes or has formed. */
+export function clusterWatch<P extends ScheduledPolicy>(
+  kind: ResourceType<RaftCluster>,
+  selector: Selections['own'],
+  policies: Latest<P>,
+): Watch {
+  return {
+    kind,
+    selector,
+    keys: (cluster: Live) => policies.cache.byIndex('cluster', keyOf(cluster)).map((policy) => keyOf(policy)),
+    changed: (before: Live<RaftCluster>, after: Live<RaftCluster>) =>
+      before.status?.formed !== after.status?.formed ||
+      before.metadata.deletionTimestamp !== after.metadata.deletionTimestamp,
+  } as Watch<KubeObject>;
+}
+
+export function policyController<P extends ScheduledPolicy, R extends ScheduledRun>(
+  world: World,
+  options: PolicyControllerOptions<P, R>,
+): ControllerDefinition<P> {
+  const { client } = world;
   const { own } = selections(world.namespace);
-  const type = raftSnapshotPolicy as ResourceType<RaftSnapshotPolicy>;
-  const snapshots = raftSnapshot as ResourceType<RaftSnapshot>;
+  const { name, runs, policyType, policies, runType, made } = options;
   const toldLate = new Map<Key, number>();
 
   async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
-    const policy = views.policies.get(key);
+    const policy = policies.get(key);
     if (!policy) {
       toldLate.delete(key);
       return {};
     }
     const namespace = refOf(key).namespace ?? '';
-    const near = (name: string) => keyOf({ namespace, name });
-    const cluster = views.clusters.get(near(policy.spec.clusterName));
-    const store = views.stores.get(near(policy.spec.storeName));
+    const theirs = made.cache.byIndex('policy', key).map((one) => made.get(keyOf(one)) ?? one);
     const told = toldLate.get(key);
-    const made = views.snapshots.cache.byIndex('policy', key).map((one) => views.snapshots.get(keyOf(one)) ?? one);
-    const observed: PolicyObserved = {
+    const observed: PolicyObserved<P, R> = {
       policy,
-      snapshots: made,
-      needed: neededOf(made),
-      ...(cluster ? { cluster } : {}),
-      ...(store ? { store } : {}),
+      runs: theirs,
+      ...options.look(policy, theirs, (near) => keyOf({ namespace, name: near })),
       ...(told === undefined ? {} : { toldLate: told }),
     };
-    const plan = planPolicy(observed, new Date(context.now));
+    const plan = planPolicy(runs, observed, new Date(context.now));
     for (const action of plan.actions) await act(key, namespace, policy, action, context);
     return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
-  }
-
-  /** A snapshot that a restore still reads is not deleted under it. */
-  function neededOf(made: readonly Live<RaftSnapshot>[]): ReadonlySet<string> {
-    const reads = ({ status, metadata }: Live<RaftRestore>) =>
-      status?.completionTime === undefined && metadata.deletionTimestamp === undefined;
-    return new Set(
-      made
-        .filter((snapshot) => views.restores.cache.byIndex('snapshot', keyOf(snapshot)).some(reads))
-        .map(({ metadata }) => metadata.name),
-    );
   }
 
   async function act(
     key: Key,
     namespace: string,
-    policy: Live<RaftSnapshotPolicy>,
+    policy: Live<P>,
     action: PolicyAction,
     { log, signal }: ReconcileContext,
   ): Promise<void> {
     switch (action.kind) {
       case 'create':
         try {
-          views.snapshots.wrote(
-            await client.create<RaftSnapshot>(snapshots, action.snapshot as unknown as RaftSnapshot),
-          );
-          log.info('snapshot scheduled', { policy: key, snapshot: action.snapshot.metadata.name });
+          made.wrote(await client.create<R>(runType, action.run as unknown as R));
+          log.info('run scheduled', { policy: key, run: action.run.metadata.name });
         } catch (error) {
-          // Its name is made of the scheduled time: somebody has created it already, and it is the same snapshot.
+          // Its name is made of the scheduled time: somebody has created it already, and it is the same run.
           if (!isAlreadyExists(error)) throw error;
         }
         return;
       case 'delete':
         try {
           await client.delete(
-            snapshots,
+            runType,
             { namespace, name: action.name },
             { preconditions: { uid: action.uid }, signal },
           );
-          log.info('snapshot deleted', { policy: key, snapshot: action.name, why: action.why });
+          log.info('run deleted', { policy: key, run: action.name, why: action.why });
         } catch (error) {
           if (!isConflict(error)) throw error;
         }
@@ -95,54 +120,29 @@ export function policyController(world: World): ControllerDefinition<RaftSnapsho
         toldLate.set(key, action.scheduled.getTime());
         return;
       case 'status':
-        await writeStatus(client, type, views.policies, policy, action.status);
+        await writeStatus(client, policyType, policies, policy, action.status);
         return;
       case 'event':
         world.events.record(policy, action.event);
     }
   }
 
-  const where = (index: string) => (object: Live) => views.policies.cache.byIndex(index, keyOf(object)).map(keyOf);
-  const watches: Watch[] = [
-    {
-      kind: raftSnapshot,
-      selector: own,
-      keys: byLabel(POLICY),
-      changed: (before: Live<RaftSnapshot>, after: Live<RaftSnapshot>) => stage(before) !== stage(after),
-    } as Watch,
-    {
-      kind: raftCluster,
-      selector: own,
-      keys: where('cluster'),
-      changed: (before: Live<RaftCluster>, after: Live<RaftCluster>) =>
-        before.status?.formed !== after.status?.formed ||
-        before.metadata.deletionTimestamp !== after.metadata.deletionTimestamp,
-    } as Watch,
-    {
-      kind: raftSnapshotStore,
-      selector: own,
-      keys: where('store'),
-      changed: (before: Live<RaftSnapshotStore>, after: Live<RaftSnapshotStore>) =>
-        findCondition(before.status?.conditions, 'Ready')?.status !==
-        findCondition(after.status?.conditions, 'Ready')?.status,
-    } as Watch,
-    {
-      // What a restore held back may go once it has ended.
-      kind: raftRestore,
-      selector: own,
-      keys: (restore: Live<RaftRestore>) => {
-        const name = restore.spec.source.snapshotName;
-        if (name === undefined) return [];
-        const snapshot = views.snapshots.get(keyOf({ namespace: restore.metadata.namespace ?? '', name }));
-        return snapshot ? byLabel(POLICY)(snapshot) : [];
-      },
-      changed: (before: Live<RaftRestore>, after: Live<RaftRestore>) =>
-        before.status?.completionTime !== after.status?.completionTime,
-    } as Watch,
-  ];
-  return { name: POLICY_CONTROLLER, kind: type, selector: own, watches, workers: world.workers, reconcile };
+  const ofPolicy: Watch = {
+    kind: runType,
+    selector: own,
+    keys: byLabel(POLICY),
+    changed: (before: Live<ScheduledRun>, after: Live<ScheduledRun>) => stage(before) !== stage(after),
+  } as Watch<KubeObject>;
+  return {
+    name,
+    kind: policyType,
+    selector: own,
+    watches: [ofPolicy, ...options.watches],
+    workers: world.workers,
+    reconcile,
+  };
 }
 
-function stage({ metadata, status }: Live<RaftSnapshot>): string {
+function stage({ metadata, status }: Live<ScheduledRun>): string {
   return [metadata.deletionTimestamp, status?.startTime, status?.completionTime].join(' ');
 }

@@ -1,34 +1,52 @@
-/** From a RaftSnapshotPolicy and its snapshots to what is to be done now, and when to look again. Pure. */
-import type { RaftCluster } from '../../api/cluster.ts';
+/** From a policy and its runs to what is to be done now, and when to look again. Knows no kind of run. Pure. */
 import { findCondition, isTrue, timestamp } from '../../api/conditions.ts';
-import type { RaftSnapshotPolicy, RaftSnapshotPolicyStatus } from '../../api/policy.ts';
-import type { RaftSnapshot } from '../../api/snapshot.ts';
-import type { RaftSnapshotStore } from '../../api/store.ts';
+import type { ScheduledPolicy, ScheduledPolicyStatus, ScheduledRun } from '../../api/scheduled.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { Live, Manifest } from '../../kube/objects.ts';
-import { type Decision, decide, expired, parseSchedule, type Schedule, ScheduleError } from '../../schedule/index.ts';
+import {
+  type Decision,
+  decide,
+  expired,
+  parseSchedule,
+  type Retention,
+  type Schedule,
+  ScheduleError,
+} from '../../schedule/index.ts';
 import { note, warning } from '../events.ts';
 import { same } from '../manifests.ts';
-import { scheduledSnapshot } from './resources.ts';
 import { policyStatus, type Verdict } from './status.ts';
 
-export interface PolicyObserved {
-  readonly policy: Live<RaftSnapshotPolicy>;
-  readonly cluster?: Live<RaftCluster>;
-  readonly store?: Live<RaftSnapshotStore>;
-  /** The snapshots that this policy made. */
-  readonly snapshots: readonly Live<RaftSnapshot>[];
-  /** Names of snapshots that a restore still reads. */
-  readonly needed: ReadonlySet<string>;
+/** What a policy makes and how many of it it keeps: the difference between one kind of policy and another. */
+export interface RunKind<P extends ScheduledPolicy, R extends ScheduledRun> {
+  /** What one run is called, such as `snapshot`. */
+  readonly run: string;
+  /** What was done with one that has just been made, for events: `SnapshotScheduled`. */
+  readonly scheduledReason: string;
+  /** The field of the status that names the last one. */
+  readonly lastName: string;
+  make(policy: Live<P>, name: string, scheduled: Date): Manifest;
+  retention(policy: Live<P>): Retention;
+  /** What else the status says of the runs. */
+  more?(policy: Live<P>, runs: readonly Live<R>[]): Readonly<Record<string, unknown>>;
+}
+
+export interface PolicyObserved<P extends ScheduledPolicy, R extends ScheduledRun> {
+  readonly policy: Live<P>;
+  /** The runs that this policy made. */
+  readonly runs: readonly Live<R>[];
+  /** What keeps runs from being made at all. */
+  readonly obstacle?: Verdict | undefined;
+  /** Names of runs that somebody still needs. */
+  readonly needed?: ReadonlySet<string>;
   /** The scheduled time, in milliseconds since 1970, whose lateness was told already. */
   readonly toldLate?: number;
 }
 
 export type PolicyAction =
-  | { readonly kind: 'create'; readonly snapshot: Manifest; readonly scheduled: Date }
+  | { readonly kind: 'create'; readonly run: Manifest; readonly scheduled: Date }
   | { readonly kind: 'delete'; readonly name: string; readonly uid: string; readonly why: 'expired' | 'replaced' }
   | { readonly kind: 'toldLate'; readonly scheduled: Date }
-  | { readonly kind: 'status'; readonly status: RaftSnapshotPolicyStatus }
+  | { readonly kind: 'status'; readonly status: ScheduledPolicyStatus }
   | { readonly kind: 'event'; readonly event: EventInput };
 
 export interface PolicyPlan {
@@ -36,29 +54,26 @@ export interface PolicyPlan {
   readonly requeueAfterMs?: number;
 }
 
-export function ended({ status }: RaftSnapshot): boolean {
+export function ended({ status }: ScheduledRun): boolean {
   return status?.completionTime !== undefined;
 }
 
-function good({ status }: RaftSnapshot): boolean {
+function good({ status }: ScheduledRun): boolean {
   return isTrue(status?.conditions, 'Complete');
 }
 
-export function planPolicy(observed: PolicyObserved, now: Date): PolicyPlan {
-  const { policy, snapshots } = observed;
+export function planPolicy<P extends ScheduledPolicy, R extends ScheduledRun>(
+  kind: RunKind<P, R>,
+  observed: PolicyObserved<P, R>,
+  now: Date,
+): PolicyPlan {
+  const { policy, runs } = observed;
   if (policy.metadata.deletionTimestamp !== undefined) return { actions: [] };
-  const retention = expiredOf(observed);
+  const look: Look<P, R> = { kind, observed, now, retired: retiredOf(kind, observed) };
   const schedule = readSchedule(policy);
-  if (schedule instanceof ScheduleError)
-    return settle(
-      observed,
-      { status: 'False', reason: 'InvalidSchedule', message: schedule.message },
-      now,
-      retention,
-      {},
-    );
+  if (schedule instanceof ScheduleError) return settle(look, no('InvalidSchedule', schedule.message));
 
-  const running = snapshots.filter((snapshot) => !ended(snapshot));
+  const running = runs.filter((run) => !ended(run));
   const { spec, metadata, status } = policy;
   const last = status?.lastScheduleTime;
   const decision = decide({
@@ -72,10 +87,10 @@ export function planPolicy(observed: PolicyObserved, now: Date): PolicyPlan {
     concurrencyPolicy: spec.concurrencyPolicy,
     active: running.map(({ metadata: { name } }) => name),
   });
-  return carryOut(observed, decision, running, retention, now);
+  return carryOut(look, decision, running);
 }
 
-function readSchedule({ spec }: RaftSnapshotPolicy): Schedule | ScheduleError {
+function readSchedule({ spec }: ScheduledPolicy): Schedule | ScheduleError {
   try {
     return parseSchedule(spec.schedule, spec.timeZone);
   } catch (error) {
@@ -85,131 +100,104 @@ function readSchedule({ spec }: RaftSnapshotPolicy): Schedule | ScheduleError {
   }
 }
 
-function carryOut(
-  observed: PolicyObserved,
+interface Look<P extends ScheduledPolicy, R extends ScheduledRun> {
+  readonly kind: RunKind<P, R>;
+  readonly observed: PolicyObserved<P, R>;
+  readonly now: Date;
+  /** Deletions of runs that have had their time. */
+  readonly retired: readonly PolicyAction[];
+}
+
+function carryOut<P extends ScheduledPolicy, R extends ScheduledRun>(
+  look: Look<P, R>,
   decision: Decision,
-  running: readonly Live<RaftSnapshot>[],
-  retention: readonly PolicyAction[],
-  now: Date,
+  running: readonly Live<R>[],
 ): PolicyPlan {
-  const { policy, toldLate } = observed;
+  const { kind, observed } = look;
+  const { policy, toldLate, obstacle } = observed;
+  const { run } = kind;
   const zone = policy.spec.timeZone;
   const nextOf = (next: Date | undefined) => (next ? { next } : {});
   const inForce = (next: Date | undefined): Verdict => ({
     status: 'True',
     reason: 'Scheduled',
-    message: next ? `the next snapshot is due at ${timestamp(next)}, by ${zone}` : 'nothing is due any more',
+    message: next ? `the next ${run} is due at ${timestamp(next)}, by ${zone}` : 'nothing is due any more',
   });
   switch (decision.kind) {
     case 'suspended':
-      return settle(
-        observed,
-        { status: 'False', reason: 'Suspended', message: 'spec.suspend is true: no new snapshots start' },
-        now,
-        retention,
-        {},
-      );
+      return settle(look, no('Suspended', `spec.suspend is true: no new ${run}s start`));
     case 'never': {
       const message = `spec.schedule: ${policy.spec.schedule} names no time within the next five years: write one that comes`;
-      return settle(observed, { status: 'False', reason: 'InvalidSchedule', message }, now, retention, {});
+      return settle(look, no('InvalidSchedule', message));
     }
     case 'wait':
-      return settle(observed, obstacle(observed) ?? inForce(decision.next), now, retention, { next: decision.next });
+      return settle(look, obstacle ?? inForce(decision.next), { next: decision.next });
     case 'blocked': {
-      const verdict = obstacle(observed) ?? {
-        status: 'True' as const,
-        reason: 'WaitingForRunning',
-        message: `the snapshot of ${timestamp(decision.scheduled)} waits for ${decision.by.join(', ')}`,
-      };
-      return settle(observed, verdict, now, retention, nextOf(decision.next));
+      const message = `the ${run} of ${timestamp(decision.scheduled)} waits for ${decision.by.join(', ')}`;
+      return settle(look, obstacle ?? yes('WaitingForRunning', message), nextOf(decision.next));
     }
     case 'late': {
       const { scheduled, next } = decision;
       const told = toldLate === scheduled.getTime();
-      const text = `the snapshot of ${timestamp(scheduled)} was not started within spec.startingDeadlineSeconds and is left out`;
+      const text = `the ${run} of ${timestamp(scheduled)} was not started within spec.startingDeadlineSeconds and is left out`;
       const actions: PolicyAction[] = told
         ? []
         : [
             { kind: 'toldLate', scheduled },
             { kind: 'event', event: warning('MissedSchedule', 'Schedule', text) },
           ];
-      return settle(observed, obstacle(observed) ?? inForce(next), now, [...actions, ...retention], nextOf(next));
+      return settle(look, obstacle ?? inForce(next), nextOf(next), actions);
     }
     case 'run': {
       const { scheduled, next, name } = decision;
-      const missing = obstacle(observed);
-      // Whatever is missing comes back, and then the latest of the missed times is caught up with: once.
-      if (missing) return settle(observed, missing, now, retention, nextOf(next));
+      // Whatever is missing comes back, and then the latest of the missed times is caught up with: once. Made before
+      // that, runs would only wait, one more with every time.
+      if (obstacle) return settle(look, obstacle, nextOf(next));
       const pending = running.filter(
         ({ status, metadata }) => status?.startTime === undefined && metadata.name !== name,
       );
       if (pending.length > 0 && policy.spec.concurrencyPolicy === 'Allow') {
         const message = `${pending.map(({ metadata }) => metadata.name).join(', ')} cannot start yet: no further ones are added`;
-        return settle(observed, { status: 'True', reason: 'WaitingForRunning', message }, now, retention, nextOf(next));
+        return settle(look, yes('WaitingForRunning', message), nextOf(next));
       }
       const actions: PolicyAction[] = running
         .filter(({ metadata }) => decision.replaces.includes(metadata.name) && !metadata.deletionTimestamp)
         .map(({ metadata: { name: old, uid } }) => ({ kind: 'delete', name: old, uid, why: 'replaced' }));
-      actions.push({ kind: 'create', snapshot: scheduledSnapshot(policy, name, scheduled), scheduled });
+      actions.push({ kind: 'create', run: kind.make(policy, name, scheduled), scheduled });
       if (decision.missed > 0) {
-        const text = `${decision.missed} earlier snapshots were due while none could be started: only the latest is taken`;
+        const text = `${decision.missed} earlier ${run}s were due while none could be started: only the latest is made up for`;
         actions.push({ kind: 'event', event: warning('MissedSchedule', 'Schedule', text) });
       }
-      actions.push({
-        kind: 'event',
-        event: note('SnapshotScheduled', 'Schedule', `${name} of ${timestamp(scheduled)}`),
-      });
-      return settle(observed, inForce(next), now, [...actions, ...retention], {
-        ...nextOf(next),
-        ran: { name, scheduled, replaces: decision.replaces },
-      });
+      const text = `${name} of ${timestamp(scheduled)}`;
+      actions.push({ kind: 'event', event: note(kind.scheduledReason, 'Schedule', text) });
+      const ran = { name, scheduled, replaces: decision.replaces };
+      return settle(look, inForce(next), { ...nextOf(next), ran }, actions);
     }
   }
 }
 
-/** What keeps snapshots from being taken at all. None is made then: they would only wait, one more with every run. */
-function obstacle({ policy, cluster, store }: PolicyObserved): Verdict | undefined {
-  const { clusterName, storeName } = policy.spec;
-  if (!cluster || cluster.metadata.deletionTimestamp !== undefined)
-    return no(
-      'ClusterNotFound',
-      `spec.clusterName: RaftCluster ${clusterName} does not exist: snapshots go on once it does`,
-    );
-  if (!cluster.status?.formed)
-    return no(
-      'ClusterNotReady',
-      `RaftCluster ${clusterName} is still being started or restored: snapshots go on after that`,
-    );
-  if (!store || store.metadata.deletionTimestamp !== undefined)
-    return no(
-      'StoreNotFound',
-      `spec.storeName: RaftSnapshotStore ${storeName} does not exist: snapshots go on once it does`,
-    );
-  const ready = findCondition(store.status?.conditions, 'Ready');
-  if (ready?.status !== 'True')
-    return no(
-      'StoreNotReady',
-      `RaftSnapshotStore ${storeName} is not ready: ${ready?.message ?? 'it has not been checked yet'}`,
-    );
-  return undefined;
-}
-
-function no(reason: string, message: string): Verdict {
+export function no(reason: string, message: string): Verdict {
   return { status: 'False', reason, message };
 }
 
-function expiredOf({ policy, snapshots, needed }: PolicyObserved): PolicyAction[] {
-  const kept = snapshots.map((snapshot) => ({
-    snapshot,
-    name: snapshot.metadata.name,
-    outcome: good(snapshot) ? ('succeeded' as const) : ended(snapshot) ? ('ended' as const) : ('active' as const),
-    at: new Date(snapshot.status?.completionTime ?? snapshot.metadata.creationTimestamp),
-    deleting: snapshot.metadata.deletionTimestamp !== undefined,
+function yes(reason: string, message: string): Verdict {
+  return { status: 'True', reason, message };
+}
+
+function retiredOf<P extends ScheduledPolicy, R extends ScheduledRun>(
+  kind: RunKind<P, R>,
+  { policy, runs, needed }: PolicyObserved<P, R>,
+): PolicyAction[] {
+  const kept = runs.map((run) => ({
+    name: run.metadata.name,
+    uid: run.metadata.uid,
+    outcome: good(run) ? ('succeeded' as const) : ended(run) ? ('ended' as const) : ('active' as const),
+    at: new Date(run.status?.completionTime ?? run.metadata.creationTimestamp),
+    deleting: run.metadata.deletionTimestamp !== undefined,
   }));
-  const { retention, failedHistoryLimit } = policy.spec;
-  return expired(kept, { last: retention.last, failed: failedHistoryLimit })
-    .filter(({ name }) => !needed.has(name))
-    .map(({ name, snapshot }) => ({ kind: 'delete', name, uid: snapshot.metadata.uid, why: 'expired' }));
+  return expired(kept, kind.retention(policy))
+    .filter(({ name }) => !needed?.has(name))
+    .map(({ name, uid }) => ({ kind: 'delete', name, uid, why: 'expired' }));
 }
 
 interface Outlook {
@@ -217,26 +205,29 @@ interface Outlook {
   readonly ran?: { readonly name: string; readonly scheduled: Date; readonly replaces: readonly string[] };
 }
 
-function settle(
-  observed: PolicyObserved,
+function settle<P extends ScheduledPolicy, R extends ScheduledRun>(
+  { kind, observed, now, retired }: Look<P, R>,
   verdict: Verdict,
-  now: Date,
-  actions: readonly PolicyAction[],
-  { next, ran }: Outlook,
+  { next, ran }: Outlook = {},
+  actions: readonly PolicyAction[] = [],
 ): PolicyPlan {
-  const { policy, snapshots } = observed;
-  const running = snapshots.filter((one) => !ended(one)).map(({ metadata }) => metadata.name);
+  const { policy, runs } = observed;
+  const running = runs.filter((one) => !ended(one)).map(({ metadata }) => metadata.name);
   const active = ran ? [...new Set([...running.filter((name) => !ran.replaces.includes(name)), ran.name])] : running;
   const status = policyStatus({
     policy,
     verdict,
     active,
-    good: snapshots.filter(good),
+    good: runs.filter(good),
     now,
+    more: {
+      ...kind.more?.(policy, runs),
+      ...(ran ? { [kind.lastName]: ran.name } : {}),
+    },
     ...(next ? { next } : {}),
     ...(ran ? { ran } : {}),
   });
-  const all = [...actions];
+  const all = [...actions, ...retired];
   if (!same(status, policy.status)) all.push({ kind: 'status', status });
   const before = findCondition(policy.status?.conditions, 'Ready');
   const news = verdict.status === 'False' && verdict.reason !== 'Suspended' && before?.reason !== verdict.reason;

@@ -1,7 +1,6 @@
-/** What a RaftSnapshotPolicy's status says. Pure. */
+/** What a policy's status says. Pure. */
 import { type ConditionStatus, setCondition, timestamp } from '../../api/conditions.ts';
-import type { RaftSnapshotPolicy, RaftSnapshotPolicyStatus } from '../../api/policy.ts';
-import type { RaftSnapshot } from '../../api/snapshot.ts';
+import type { ScheduledPolicy, ScheduledPolicyStatus, ScheduledRun } from '../../api/scheduled.ts';
 import type { Live } from '../../kube/objects.ts';
 
 export interface Verdict {
@@ -11,23 +10,26 @@ export interface Verdict {
 }
 
 export interface PolicyFacts {
-  readonly policy: Live<RaftSnapshotPolicy>;
+  readonly policy: Live<ScheduledPolicy>;
   readonly verdict: Verdict;
   readonly next?: Date;
-  readonly ran?: { readonly name: string; readonly scheduled: Date };
+  readonly ran?: { readonly scheduled: Date };
   readonly active: readonly string[];
-  /** Snapshots of this policy that ended well. */
-  readonly good: readonly Live<RaftSnapshot>[];
+  /** Runs of this policy that ended well. */
+  readonly good: readonly Live<ScheduledRun>[];
   readonly now: Date;
+  /** What only this kind of policy says. */
+  readonly more: Readonly<Record<string, unknown>>;
 }
 
 /** As many as the schema allows. */
 const MOST_ACTIVE = 64;
 
-export function policyStatus({ policy, verdict, next, ran, active, good, now }: PolicyFacts): RaftSnapshotPolicyStatus {
+export function policyStatus(facts: PolicyFacts): ScheduledPolicyStatus {
+  const { policy, verdict, next, ran, active, good, now, more } = facts;
   const { metadata, status: old } = policy;
   const { nextScheduleTime: _, active: __, ...kept } = old ?? {};
-  // Snapshots that retention has deleted since still have been.
+  // Runs that were deleted since still have been.
   const successes = [old?.lastSuccessfulTime, ...good.map(({ status }) => status?.completionTime)];
   const lastSuccess = successes
     .filter((time) => time !== undefined)
@@ -45,10 +47,11 @@ export function policyStatus({ policy, verdict, next, ran, active, good, now }: 
         observedGeneration: metadata.generation,
       },
       now,
-    ) as NonNullable<RaftSnapshotPolicyStatus['conditions']>,
-    ...(ran ? { lastScheduleTime: timestamp(ran.scheduled), lastSnapshotName: ran.name } : {}),
+    ) as NonNullable<ScheduledPolicyStatus['conditions']>,
+    ...(ran ? { lastScheduleTime: timestamp(ran.scheduled) } : {}),
     ...(next ? { nextScheduleTime: timestamp(next) } : {}),
     ...(lastSuccess === undefined ? {} : { lastSuccessfulTime: lastSuccess }),
     ...(active.length === 0 ? {} : { active: active.toSorted().slice(0, MOST_ACTIVE) }),
+    ...more,
   };
 }

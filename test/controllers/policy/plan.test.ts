@@ -1,26 +1,40 @@
 import { describe, expect, test } from '@jest/globals';
+import type { RaftCluster } from '../../../src/api/cluster.ts';
 import { findCondition } from '../../../src/api/conditions.ts';
+import type { RaftSnapshotPolicy } from '../../../src/api/policy.ts';
+import type { RaftSnapshot } from '../../../src/api/snapshot.ts';
+import type { RaftSnapshotStore } from '../../../src/api/store.ts';
 import { type PolicyObserved, planPolicy } from '../../../src/controllers/policy/plan.ts';
+import { snapshotObstacle, snapshotRuns } from '../../../src/controllers/policy/snapshots.ts';
+import type { Live } from '../../../src/kube/objects.ts';
 import { clusterOf, condition, formedStatus, policyOf, snapshotOf, storeOf } from '../objects.ts';
 
 /** The policy of these tables was created at 00:00 and is due every ten minutes. */
 const at = (time: string) => new Date(`2026-11-22T${time}Z`);
 const ran = (time: string) => ({ lastScheduleTime: `2026-11-22T${time}Z` });
 
-function look(spec: object = {}, status: object = ran('02:00:00'), more: Partial<PolicyObserved> = {}): PolicyObserved {
+type Observed = PolicyObserved<RaftSnapshotPolicy, RaftSnapshot> & {
+  readonly cluster?: Live<RaftCluster> | undefined;
+  readonly store?: Live<RaftSnapshotStore> | undefined;
+};
+
+function look(spec: object = {}, status: object = ran('02:00:00'), more: Partial<Observed> = {}): Observed {
   const cluster = clusterOf('c', {}, formedStatus);
-  return { policy: policyOf(spec, status), cluster, store: storeOf(), snapshots: [], needed: new Set(), ...more };
+  return { policy: policyOf(spec, status), cluster, store: storeOf(), runs: [], ...more };
 }
 
-const plan = planPolicy;
-const created = (observed: PolicyObserved, now: Date) =>
-  plan(observed, now).actions.flatMap((action) => (action.kind === 'create' ? [action.snapshot.metadata.name] : []));
-const deleted = (observed: PolicyObserved, now: Date) =>
+const plan = (observed: Observed, now: Date) => {
+  const obstacle = snapshotObstacle(observed.policy, observed.cluster, observed.store);
+  return planPolicy(snapshotRuns, { ...observed, obstacle }, now);
+};
+const created = (observed: Observed, now: Date) =>
+  plan(observed, now).actions.flatMap((action) => (action.kind === 'create' ? [action.run.metadata.name] : []));
+const deleted = (observed: Observed, now: Date) =>
   plan(observed, now).actions.flatMap((action) => (action.kind === 'delete' ? [action.name] : []));
-const statusOf = (observed: PolicyObserved, now: Date) =>
+const statusOf = (observed: Observed, now: Date) =>
   plan(observed, now).actions.find((action) => action.kind === 'status')?.status;
-const ready = (observed: PolicyObserved, now: Date) => findCondition(statusOf(observed, now)?.conditions, 'Ready');
-const events = (observed: PolicyObserved, now: Date) =>
+const ready = (observed: Observed, now: Date) => findCondition(statusOf(observed, now)?.conditions, 'Ready');
+const events = (observed: Observed, now: Date) =>
   plan(observed, now).actions.flatMap((action) => (action.kind === 'event' ? [action.event.reason] : []));
 const nameOf = (time: string) => `p-${at(time).getTime() / 60_000}`;
 const good = (name: string, completionTime: string) =>
@@ -40,7 +54,7 @@ describe('when snapshots are due', () => {
   test('in its time one is made, whose name and annotation come from that time', () => {
     const { actions } = plan(look(), at('02:10:04'));
     expect(actions.find((action) => action.kind === 'create')).toMatchObject({
-      snapshot: {
+      run: {
         metadata: {
           name: nameOf('02:10:00'),
           labels: { 'raftsman.dev/policy': 'p' },
@@ -101,11 +115,11 @@ describe('a policy that cannot be right says which field', () => {
 });
 
 describe('while one runs', () => {
-  const active = { snapshots: [running('p-1')] };
+  const active = { runs: [running('p-1')] };
 
   test('Forbid waits for it, and goes on when it has ended', () => {
     expect(created(look({}, ran('02:00:00'), active), at('02:10:04'))).toEqual([]);
-    const after = look({}, ran('02:00:00'), { snapshots: [good('p-1', '2026-11-22T02:12:00Z')] });
+    const after = look({}, ran('02:00:00'), { runs: [good('p-1', '2026-11-22T02:12:00Z')] });
     expect(created(after, at('02:12:01'))).toEqual([nameOf('02:10:00')]);
   });
 
@@ -120,7 +134,7 @@ describe('while one runs', () => {
   });
 
   test('even Allow does not pile up snapshots that cannot start', () => {
-    const pending = { snapshots: [snapshotOf('p-1')] };
+    const pending = { runs: [snapshotOf('p-1')] };
     expect(created(look({ concurrencyPolicy: 'Allow' }, ran('02:00:00'), pending), at('02:10:04'))).toEqual([]);
   });
 });
@@ -133,7 +147,7 @@ describe('nothing piles up while something is missing', () => {
     ['StoreNotFound', { store: undefined }],
     ['StoreNotReady', { store: storeOf('s', false) }],
   ])('%s: none is made, it is said, and the run is caught up with after', (reason, more) => {
-    const observed = { ...look(), ...more } as PolicyObserved;
+    const observed = { ...look(), ...more } as Observed;
     expect(created(observed, at('02:10:04'))).toEqual([]);
     expect(ready(observed, at('02:10:04'))).toMatchObject({ status: 'False', reason });
     expect(statusOf(observed, at('02:10:04'))).toMatchObject({ lastScheduleTime: '2026-11-22T02:00:00Z' });
@@ -145,7 +159,7 @@ describe('retention', () => {
   const snapshots = ['01', '02', '03', '04'].map((hour) => good(`p-${hour}`, `2026-11-21T${hour}:00:00Z`));
 
   test('keeps the newest good ones and deletes the oldest first', () => {
-    expect(deleted(look({ retention: { last: 2 } }, ran('02:00:00'), { snapshots }), at('02:03:00'))).toEqual([
+    expect(deleted(look({ retention: { last: 2 } }, ran('02:00:00'), { runs: snapshots }), at('02:03:00'))).toEqual([
       'p-01',
       'p-02',
     ]);
@@ -154,32 +168,32 @@ describe('retention', () => {
   test('failures take no good one’s place, and have a limit of their own', () => {
     const failures = ['05', '06', '07'].map((hour) => bad(`f-${hour}`, `2026-11-21T${hour}:00:00Z`));
     const observed = look({ retention: { last: 4 }, failedHistoryLimit: 1 }, ran('02:00:00'), {
-      snapshots: [...snapshots, ...failures],
+      runs: [...snapshots, ...failures],
     });
     expect(deleted(observed, at('02:03:00'))).toEqual(['f-05', 'f-06']);
   });
 
   test('the last good one stays, however many failures follow', () => {
     const observed = look({ retention: { last: 1 }, failedHistoryLimit: 0 }, ran('02:00:00'), {
-      snapshots: [good('p-1', '2026-11-01T00:00:00Z'), bad('f-1', '2026-11-21T00:00:00Z')],
+      runs: [good('p-1', '2026-11-01T00:00:00Z'), bad('f-1', '2026-11-21T00:00:00Z')],
     });
     expect(deleted(observed, at('02:03:00'))).toEqual(['f-1']);
   });
 
   test('one that a restore still reads is spared', () => {
-    const observed = look({ retention: { last: 1 } }, ran('02:00:00'), { snapshots, needed: new Set(['p-02']) });
+    const observed = look({ retention: { last: 1 } }, ran('02:00:00'), { runs: snapshots, needed: new Set(['p-02']) });
     expect(deleted(observed, at('02:03:00'))).toEqual(['p-01', 'p-03']);
   });
 
   test('goes on while suspended, or with a schedule that is wrong', () => {
     for (const spec of [{ suspend: true }, { schedule: '61 * * * *' }])
       expect(
-        deleted(look({ ...spec, retention: { last: 3 } }, ran('02:00:00'), { snapshots }), at('02:03:00')),
+        deleted(look({ ...spec, retention: { last: 3 } }, ran('02:00:00'), { runs: snapshots }), at('02:03:00')),
       ).toEqual(['p-01']);
   });
 
   test('the time of the last success outlives the snapshot', () => {
-    const observed = look({}, { ...ran('02:00:00'), lastSuccessfulTime: '2026-11-21T09:00:00Z' }, { snapshots });
+    const observed = look({}, { ...ran('02:00:00'), lastSuccessfulTime: '2026-11-21T09:00:00Z' }, { runs: snapshots });
     expect(statusOf(observed, at('02:03:00'))?.lastSuccessfulTime).toBe('2026-11-21T09:00:00Z');
   });
 });
