@@ -98,10 +98,17 @@ export interface Job extends KubeObject {
 }
 
 export interface PersistentVolumeClaim extends KubeObject {
-  readonly spec: { readonly volumeName?: string; readonly [field: string]: unknown };
+  readonly spec: {
+    readonly volumeName?: string;
+    readonly storageClassName?: string;
+    readonly resources?: { readonly requests?: Readonly<Record<string, string>> };
+    readonly [field: string]: unknown;
+  };
   readonly status?: {
     readonly phase?: 'Pending' | 'Bound' | 'Lost';
     readonly capacity?: Readonly<Record<string, string>>;
+    readonly allocatedResourceStatuses?: Readonly<Record<string, string>>;
+    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[];
   };
 }
 
