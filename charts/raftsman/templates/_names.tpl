@@ -52,8 +52,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [raftclusters/finalizers, raftsnapshots/finalizers, raftsnapshotpolicies/finalizers, raftrestores/finalizers]
   verbs: [update]
 - apiGroups: [apps]
+  # Deleted, its pods left alone, when disks have grown: it is made anew with a larger template of disks.
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, list, watch, create, patch]
