@@ -3,6 +3,7 @@
  * never pass through the operator: it makes the Job, asks it for its progress, and reads its result.
  */
 
+import type { RaftCluster } from '../api/cluster.ts';
 import type { RaftSnapshotStoreSpec } from '../api/store.ts';
 import {
   type ArchiveResult,
@@ -18,6 +19,7 @@ import { type Component, type Labels, objectLabels, podLabels } from './labels.t
 import { PORTS } from './names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from './restricted.ts';
 import { storeEnvironment, storeMounts, storeVolumes } from './store/access.ts';
+import { certificatesAt, certificatesMount, certificatesVolume } from './tls/resources.ts';
 
 export const JOB_CONTAINER = 'job';
 /** A Job that hangs ends after this long; a whole archive of the largest embedded state takes minutes. */
@@ -37,11 +39,14 @@ export interface JobInput {
   readonly verb: Verb;
   readonly args: readonly string[];
   readonly store: RaftSnapshotStoreSpec;
+  /** The cluster whose members it speaks with, if it does with any. */
+  readonly speaksWith?: RaftCluster;
   readonly settings: PodSettings;
 }
 
 export function jobManifest(input: JobInput): Manifest {
-  const { verb, store } = input;
+  const { verb, store, speaksWith } = input;
+  const secured = speaksWith !== undefined && speaksWith.spec.tls.mode !== 'Disabled';
   const writes = verb === 'save' || verb === 'delete';
   return {
     apiVersion: 'batch/v1',
@@ -76,16 +81,24 @@ export function jobManifest(input: JobInput): Manifest {
               name: JOB_CONTAINER,
               image: input.settings.image,
               imagePullPolicy: input.settings.imagePullPolicy,
-              args: ['job', verb, ...input.args],
+              args: ['job', verb, ...input.args, ...(secured ? [`--tls-dir=${certificatesAt('client')}`] : [])],
               env: storeEnvironment(store),
               ports: [{ name: 'progress', containerPort: PORTS.progress }],
               terminationMessagePolicy: 'File',
               resources: { requests: { cpu: '50m', memory: '128Mi' } },
               securityContext: containerSecurityContext,
-              volumeMounts: [{ name: 'tmp', mountPath: '/tmp' }, ...storeMounts(store, !writes)],
+              volumeMounts: [
+                { name: 'tmp', mountPath: '/tmp' },
+                ...(secured ? [certificatesMount] : []),
+                ...storeMounts(store, !writes),
+              ],
             },
           ],
-          volumes: [{ name: 'tmp', emptyDir: {} }, ...storeVolumes(store)],
+          volumes: [
+            { name: 'tmp', emptyDir: {} },
+            ...(secured ? [certificatesVolume(speaksWith, ['client'])] : []),
+            ...storeVolumes(store),
+          ],
         },
       },
     },

@@ -62,9 +62,16 @@ export function memberOfUrl(cluster: string, peerUrls: readonly string[]): strin
   return undefined;
 }
 
-export function memberEndpoints(cluster: string, namespace: string, replicas: number): string[] {
+export type Scheme = 'http' | 'https';
+
+/** The scheme of a cluster's client and peer addresses. Metrics and probes are plain http. */
+export function schemeOf({ spec }: { readonly spec: { readonly tls: { readonly mode: string } } }): Scheme {
+  return spec.tls.mode === 'Disabled' ? 'http' : 'https';
+}
+
+export function memberEndpoints(cluster: string, namespace: string, replicas: number, scheme: Scheme): string[] {
   return memberNames(cluster, replicas).map(
-    (member) => `http://${memberHost(cluster, namespace, member)}:${PORTS.client}`,
+    (member) => `${scheme}://${memberHost(cluster, namespace, member)}:${PORTS.client}`,
   );
 }
 
@@ -90,6 +97,6 @@ export const jobNames = {
 } as const;
 
 /** Where the operator reaches a member: its pod's own address, so that no Service stands between. */
-export function memberUrl(podIP: string): string {
-  return `http://${podIP.includes(':') ? `[${podIP}]` : podIP}:${PORTS.client}`;
+export function memberUrl(podIP: string, scheme: Scheme = 'http'): string {
+  return `${scheme}://${podIP.includes(':') ? `[${podIP}]` : podIP}:${PORTS.client}`;
 }

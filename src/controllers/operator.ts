@@ -14,12 +14,14 @@ import type { LeaderOptions } from '../runtime/contract.ts';
 import { createManager, type StartedManager } from '../runtime/manager.ts';
 import { measureProcess } from '../runtime/metrics.ts';
 import { version } from '../version.ts';
-import { clusterController } from './cluster/controller.ts';
+import { CLUSTER_CONTROLLER, clusterController } from './cluster/controller.ts';
 import { snapshotPolicyController } from './policy/snapshots.ts';
 import { restoreController } from './restore/controller.ts';
 import type { PodSettings } from './restricted.ts';
 import { snapshotController } from './snapshot/controller.ts';
 import { storeController } from './store/controller.ts';
+import { TLS_CONTROLLER, tlsController } from './tls/controller.ts';
+import { Certificates } from './tls/state.ts';
 import { createViews, type World } from './world.ts';
 
 export interface OperatorOptions {
@@ -74,6 +76,7 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
     clock,
     settings: options.settings,
     views: createViews(manager, clock, namespace),
+    certificates: new Certificates((key) => manager.enqueue(TLS_CONTROLLER, key)),
     engine(type) {
       const known = engines.get(type) ?? openEngine(type);
       engines.set(type, known);
@@ -91,10 +94,12 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
     ...(namespace === undefined ? {} : { namespace }),
   };
   const clusters = clusterController(world);
+  const certificates = tlsController(world, (key) => manager.enqueue(CLUSTER_CONTROLLER, key));
   const stores = storeController(world);
   const snapshots = snapshotController(world, stores.recheck);
   const restores = restoreController(world);
   manager.add(clusters.definition);
+  manager.add(certificates.definition);
   manager.add(stores.definition);
   manager.add(snapshots.definition);
   manager.add(snapshotPolicyController(world));
@@ -105,7 +110,7 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
       try {
         await manager.start(signal);
       } finally {
-        for (const { close } of [clusters, snapshots, restores]) close();
+        for (const { close } of [clusters, certificates, snapshots, restores]) close();
         for (const engine of engines.values()) engine.close();
         await events.flush();
       }

@@ -29,7 +29,9 @@ import {
   persistentVolumeClaims,
   podDisruptionBudgets,
   pods,
+  type Secret,
   type StatefulSet,
+  secrets,
   services,
   statefulSets,
 } from '../kube/kinds.ts';
@@ -48,6 +50,7 @@ import type { Store as ArchiveStore, S3Credentials, StoreSpec } from '../stores/
 import { CLUSTER, MANAGED_SELECTOR, POLICY, RESTORE, SNAPSHOT } from './labels.ts';
 import { Latest } from './latest.ts';
 import type { PodSettings } from './restricted.ts';
+import type { Certificates } from './tls/state.ts';
 
 export interface World {
   readonly client: KubeClient;
@@ -57,6 +60,7 @@ export interface World {
   readonly clock: Clock;
   readonly settings: PodSettings;
   readonly views: Views;
+  readonly certificates: Certificates;
   engine(type: EngineType): Engine;
   openStore(spec: StoreSpec, credentials?: S3Credentials): Promise<ArchiveStore>;
   /** Reads a running Job's progress: one GET, whose body it returns. */
@@ -78,6 +82,8 @@ export interface Views {
   readonly services: Latest<Manifest>;
   readonly configMaps: Latest<ConfigMap>;
   readonly disruptionBudgets: Latest<Manifest>;
+  /** Those that bear our labels: no other Secret is ever held. */
+  readonly secrets: Latest<Secret>;
   readonly networkPolicies: Latest<Manifest>;
   readonly jobs: Latest<Job>;
   /** Pods of members and of Jobs. */
@@ -150,6 +156,7 @@ export function createViews(manager: Manager, clock: Clock, namespace?: string):
     services: latest<Manifest>(services, managed),
     configMaps: latest<ConfigMap>(configMaps, managed),
     disruptionBudgets: latest<Manifest>(podDisruptionBudgets, managed),
+    secrets: latest<Secret>(secrets, managed),
     networkPolicies: latest<Manifest>(networkPolicies, managed),
     jobs: latest<Job>(jobs, managed, { snapshot: byLabel(SNAPSHOT), restore: byLabel(RESTORE) }),
     pods: manager.cache<Pod>(pods, {

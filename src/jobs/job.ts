@@ -1,10 +1,14 @@
+import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ArchiveError } from '../archive/types.ts';
+import type { Endpoint } from '../engines/engine.ts';
 import { openEngine, parseEndpoints } from '../engines/open.ts';
-import { createLog } from '../log.ts';
+import { createLog, type Log } from '../log.ts';
 import { credentialsFrom, openStore, parseStoreSpec } from '../stores/open.ts';
 import { type Store, StoreError } from '../stores/store.ts';
+import { PrepareError, prepare } from './prepare.ts';
 import { leaveTerminationMessage, serveProgress, Tracker } from './report.ts';
 import { exitStatus, isFailure, type JobFailure, type Outcome, progressPort, type Verb } from './result.ts';
 import { fetch, remove, save, verify } from './verbs.ts';
@@ -13,16 +17,23 @@ const usage = `usage: raftsman job VERB --key KEY [flags]        what the operat
 
   save     stream a member's snapshot into the store
              --endpoints URL[,URL...]   client addresses of the members
+             --tls-dir DIR              tls.crt, tls.key and ca.crt for https endpoints
              --cluster NAME             written into the archive
-             --engine Embedded
+             --engine Embedded|Etcd
   verify   read a whole archive from the store
              --checksum sha-256=...     refuse any other archive
-             --engine Embedded          refuse the state of any other engine
+             --engine Embedded|Etcd     refuse the state of any other engine
   fetch    verify an archive while writing it to a file
              --output FILE
+             --extract                  its state alone, in the engine's own form, instead of the archive
              --unless-exists PATH       do nothing when PATH is there
+             --clear PATH               delete this first: what an earlier attempt has left
              --checksum, --engine       as above
   delete   delete an archive; no error when there is none
+  prepare  before a member of Etcd: an empty disk starts only in a cluster that has not formed, or to join one
+             --data-dir DIR
+             --adopt DIR                restored data that become the member's own, unless it has some
+             --remove FILE              delete this once there are data
 
 environment:
   RAFTSMAN_STORE             the spec of a RaftSnapshotStore as JSON
@@ -30,6 +41,8 @@ environment:
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
   RAFTSMAN_TERMINATION_LOG   where the result goes (/dev/termination-log)
   RAFTSMAN_PROGRESS_PORT     port of GET /progress (${progressPort})
+  RAFTSMAN_INITIAL_CLUSTER_STATE  existing: fetch does nothing, prepare wants data
+  RAFTSMAN_JOINING, POD_NAME the member that may join on an empty disk, and this one (prepare)
 
 exit status: 0 done, 1 failed, 2 wrong usage, 3 failed and a retry is pointless
 `;
@@ -37,21 +50,24 @@ exit status: 0 done, 1 failed, 2 wrong usage, 3 failed and a retry is pointless
 const flags = {
   key: { type: 'string' },
   endpoints: { type: 'string' },
+  'tls-dir': { type: 'string' },
   cluster: { type: 'string' },
   engine: { type: 'string' },
   output: { type: 'string' },
   checksum: { type: 'string' },
   'unless-exists': { type: 'string' },
+  extract: { type: 'boolean' },
+  clear: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
 type Flag = Exclude<keyof typeof flags, 'help'>;
-type Flags = { readonly [F in Flag]?: string };
+type Flags = { readonly [F in Exclude<Flag, 'extract'>]?: string } & { readonly extract?: boolean };
 
 const verbs: Readonly<Record<Verb, { readonly required: readonly Flag[]; readonly optional: readonly Flag[] }>> = {
-  save: { required: ['key', 'endpoints'], optional: ['cluster', 'engine'] },
+  save: { required: ['key', 'endpoints'], optional: ['cluster', 'engine', 'tls-dir'] },
   verify: { required: ['key'], optional: ['checksum', 'engine'] },
-  fetch: { required: ['key', 'output'], optional: ['checksum', 'engine', 'unless-exists'] },
+  fetch: { required: ['key', 'output'], optional: ['checksum', 'engine', 'unless-exists', 'extract', 'clear'] },
   delete: { required: ['key'], optional: [] },
 };
 
@@ -77,6 +93,7 @@ export async function runJob(
   output: Output = { stdout: (text) => process.stdout.write(text), stderr: (text) => process.stderr.write(text) },
 ): Promise<number> {
   const log = createLog({ write: (line) => output.stderr(`${line}\n`) }).with({ component: 'job' });
+  if (argv[0] === 'prepare') return runPrepare(argv.slice(1), env, output, log);
   let verb: Verb;
   let given: Flags;
   try {
@@ -122,8 +139,9 @@ function parse(argv: readonly string[]): { verb: Verb; given: Flags } | undefine
   const { values, positionals } = parseStrictly(argv);
   if (values.help === true) return undefined;
   const [verb, ...more] = positionals;
-  if (verb === undefined) throw new UsageError('which verb? use save, verify, fetch or delete');
-  if (!Object.hasOwn(verbs, verb)) throw new UsageError(`unknown verb "${verb}": use save, verify, fetch or delete`);
+  if (verb === undefined) throw new UsageError('which verb? use save, verify, fetch, delete or prepare');
+  if (!Object.hasOwn(verbs, verb))
+    throw new UsageError(`unknown verb "${verb}": use save, verify, fetch, delete or prepare`);
   if (more.length > 0) throw new UsageError(`unexpected argument "${more[0]}"`);
   const { required, optional } = verbs[verb as Verb];
   const { help: _, ...given } = values;
@@ -145,6 +163,41 @@ function parseStrictly(argv: readonly string[]) {
   }
 }
 
+const prepareFlags = {
+  'data-dir': { type: 'string' },
+  adopt: { type: 'string' },
+  remove: { type: 'string' },
+} as const;
+
+/** Leaves no result but its last line, which is what is kept of an init container that fails. */
+async function runPrepare(argv: readonly string[], env: Env, output: Output, log: Log): Promise<number> {
+  const say = (error: unknown) => output.stderr(`${(error as Error).message.replace(/\s*\n\s*/g, ' ')}\n`);
+  let given: { 'data-dir'?: string; adopt?: string; remove?: string };
+  try {
+    given = parseArgs({ args: [...argv], options: prepareFlags, strict: true }).values;
+    if (!given['data-dir']) throw new UsageError('prepare needs --data-dir');
+  } catch (error) {
+    say(error);
+    return exitStatus.usage;
+  }
+  const { 'data-dir': dataFolder, adopt, remove } = given;
+  try {
+    const done = await prepare({
+      dataFolder,
+      ...(adopt === undefined ? {} : { adopt }),
+      ...(remove === undefined ? {} : { remove }),
+      clusterState: env['RAFTSMAN_INITIAL_CLUSTER_STATE'] === 'new' ? 'new' : 'existing',
+      name: env['POD_NAME'] ?? '',
+      joining: env['RAFTSMAN_JOINING'] ?? '',
+    });
+    log.info('disk prepared', { dataFolder, found: done });
+    return exitStatus.done;
+  } catch (error) {
+    say(error instanceof PrepareError ? new Error(`${error.code}: ${error.message}`) : error);
+    return exitStatus.failed;
+  }
+}
+
 interface Place {
   readonly env: Env;
   readonly tracker: Tracker;
@@ -152,7 +205,7 @@ interface Place {
 }
 
 async function perform(verb: Verb, given: Flags, { env, tracker, signal }: Place): Promise<Outcome> {
-  const { key = '', engine: type = 'Embedded', checksum, 'unless-exists': unlessExists } = given;
+  const { key = '', engine: type = 'Embedded', checksum, 'unless-exists': unlessExists, clear } = given;
   const store = storeFrom(env);
   const engine = openEngine(type);
   try {
@@ -160,7 +213,7 @@ async function perform(verb: Verb, given: Flags, { env, tracker, signal }: Place
     const expected = { engine: type, ...(checksum === undefined ? {} : { checksum }) };
     switch (verb) {
       case 'save': {
-        const endpoints = parseEndpoints(given.endpoints ?? '');
+        const endpoints = await withCertificates(parseEndpoints(given.endpoints ?? ''), given['tls-dir']);
         return await save({ ...work, engine, endpoints, cluster: given.cluster ?? '', now: new Date() });
       }
       case 'verify':
@@ -170,6 +223,10 @@ async function perform(verb: Verb, given: Flags, { env, tracker, signal }: Place
           ...work,
           expected,
           output: given.output ?? '',
+          extract: given.extract ?? false,
+          // Its members have their data, or have lost them: an archive would be of no use to either.
+          formed: env['RAFTSMAN_INITIAL_CLUSTER_STATE'] === 'existing',
+          ...(clear === undefined ? {} : { clear }),
           ...(unlessExists === undefined ? {} : { unlessExists }),
         });
       case 'delete':
@@ -179,6 +236,15 @@ async function perform(verb: Verb, given: Flags, { env, tracker, signal }: Place
     engine.close();
     store.close();
   }
+}
+
+/** The client's certificate and whom it trusts, from the files that Kubernetes makes of a Secret. */
+async function withCertificates(endpoints: readonly Endpoint[], folder: string | undefined): Promise<Endpoint[]> {
+  if (folder === undefined) return [...endpoints];
+  const [ca, cert, key] = await Promise.all(
+    ['ca.crt', 'tls.crt', 'tls.key'].map((name) => readFile(join(folder, name))),
+  );
+  return endpoints.map(({ url }) => ({ url, tls: { ca: ca!, cert: cert!, key: key! } }));
 }
 
 function storeFrom(env: Env): Store {

@@ -77,9 +77,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, patch]
 - apiGroups: [""]
-  # Read by name only, to tell a missing or wrong S3 credential before a Job needs it. Secrets are never listed.
+  # Certificates of clusters are made, renewed and watched, by our own label; Kubernetes cannot narrow list and watch any
+  # further. Others' Secrets are read by name only: those that a RaftCluster or RaftSnapshotStore names. None is deleted.
   resources: [secrets]
-  verbs: [get]
+  verbs: [get, list, watch, create, update, patch]
+{{- if .Values.certManager }}
+- apiGroups: [cert-manager.io]
+  resources: [certificates]
+  verbs: [get, create, patch]
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [get, create, patch]

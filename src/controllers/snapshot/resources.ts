@@ -5,7 +5,7 @@ import type { RaftSnapshotStoreSpec } from '../../api/store.ts';
 import type { Manifest, OwnerReference } from '../../kube/objects.ts';
 import { jobManifest } from '../job.ts';
 import { SNAPSHOT } from '../labels.ts';
-import { memberEndpoints } from '../names.ts';
+import { memberEndpoints, schemeOf } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
 
 export interface SnapshotJobInput {
@@ -24,7 +24,8 @@ export function saveJob(input: SnapshotJobInput): Manifest {
   const { clusterName } = snapshot.spec;
   // Those that there are, which are not those that spec asks for while members come and go.
   const replicas = cluster?.status?.size ?? cluster?.spec.replicas ?? 1;
-  const endpoints = memberEndpoints(clusterName, snapshot.metadata.namespace ?? 'default', replicas);
+  const scheme = cluster ? schemeOf(cluster) : 'http';
+  const endpoints = memberEndpoints(clusterName, snapshot.metadata.namespace ?? 'default', replicas, scheme);
   return job(input, 'save', [
     `--endpoints=${endpoints.join(',')}`,
     `--engine=${cluster?.spec.engine.type ?? 'Embedded'}`,
@@ -38,7 +39,7 @@ export function deleteJob(input: SnapshotJobInput): Manifest {
 }
 
 function job(
-  { name, snapshot, owner, store, settings }: SnapshotJobInput,
+  { name, snapshot, owner, cluster, store, settings }: SnapshotJobInput,
   verb: 'save' | 'delete',
   args: readonly string[],
 ): Manifest {
@@ -52,6 +53,7 @@ function job(
     verb,
     args,
     store,
+    ...(verb === 'save' && cluster ? { speaksWith: cluster } : {}),
     settings,
   });
 }
