@@ -16,6 +16,8 @@ export const RESTORE_UID = 'raftsman.dev/restore-uid';
 export const TOKEN = 'raftsman.dev/cluster-token';
 /** On disks: the cluster has once been complete, so an empty disk beside this one is a lost member. */
 export const FORMED = 'raftsman.dev/formed';
+/** On disks: `<cluster id>/<member id>` of the member whose data it holds. A member that was removed leaves it behind. */
+export const MEMBER = 'raftsman.dev/member';
 /** On member pods: a hash of what they run. A pod whose hash differs from the StatefulSet's is out of date. */
 export const TEMPLATE = 'raftsman.dev/template';
 /** On member pods: a hash of what they restore from. It counts only until the cluster has formed. */
@@ -55,3 +57,5 @@ export function objectLabels(cluster: string, component: Component): Labels {
 
 /** On a cluster that a RaftRestore made: the revision that its archive holds. */
 export const RESTORE_REVISION = 'raftsman.dev/restore-revision';
+/** On a snapshot that was taken ahead of a change of version: what members run after it. */
+export const BEFORE_VERSION = 'raftsman.dev/before-version';

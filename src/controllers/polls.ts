@@ -18,6 +18,8 @@ export interface Question<T> {
 
 export interface Answer<T> {
   readonly value?: T;
+  /** When the value came: of no clock but the polls' own, in milliseconds. */
+  readonly at?: number;
   /** How often in a row there was no answer since. */
   readonly failures: number;
   readonly error?: unknown;
@@ -39,6 +41,8 @@ interface Entry<T> {
   cancel?: (() => void) | undefined;
   asking?: AbortController | undefined;
   waiting: boolean;
+  /** Asked for again while it was being asked: that answer may be of before. */
+  stale?: boolean;
 }
 
 export class Polls<T> {
@@ -75,6 +79,14 @@ export class Polls<T> {
     if (after.size === 0) this.#groups.delete(group);
     else this.#groups.set(group, after);
     for (const entry of due) this.#queue(group, entry);
+  }
+
+  /** Asks a group's questions again at once: something was done that changes the answers. */
+  refresh(group: Key): void {
+    for (const entry of this.#groups.get(group)?.values() ?? []) {
+      if (entry.asking) entry.stale = true;
+      else this.#queue(group, entry);
+    }
   }
 
   answers(group: Key): ReadonlyMap<string, Answer<T>> {
@@ -125,7 +137,8 @@ export class Polls<T> {
       asking.abort(new Error(`no answer within ${this.#options.timeoutMs} ms`)),
     );
     try {
-      entry.answer = { value: await question.ask(asking.signal), failures: 0 };
+      const value = await question.ask(asking.signal);
+      entry.answer = { value, at: this.#options.clock.monotonic(), failures: 0 };
     } catch (error) {
       const cause = asking.signal.aborted ? (asking.signal.reason ?? error) : error;
       entry.answer = { ...before, failures: before.failures + 1, error: cause };
@@ -135,8 +148,10 @@ export class Polls<T> {
       this.#running -= 1;
     }
     if (this.#current(group, entry)) {
-      if (entry.question.again !== question.again) this.#queue(group, entry);
-      else {
+      if (entry.stale || entry.question.again !== question.again) {
+        entry.stale = false;
+        this.#queue(group, entry);
+      } else {
         const wait = this.#options.everyMs(entry.answer);
         if (wait !== undefined) entry.cancel = this.#options.clock.after(wait, () => this.#queue(group, entry));
       }

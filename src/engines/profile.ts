@@ -59,6 +59,8 @@ export interface MemberParts {
 export type VersionChange =
   | { readonly kind: 'same' }
   | { readonly kind: 'patch' | 'minor' }
+  /** Members do not say which release they are: another image may hold another one. */
+  | { readonly kind: 'unknown' }
   /** Members do not say which release they run: their image tells. */
   | { readonly kind: 'unknown' }
   /** `reason`: a sentence for people, such as that a downgrade would ... */
@@ -90,6 +92,11 @@ export interface EngineProfile {
    */
   versionChange(from: string, to: string, running?: readonly string[]): VersionChange;
   member(input: MemberInput): MemberParts;
+  /**
+   * How many learners a cluster of members of this version takes at once. The members hold each other to it when they apply
+   * a change, so that all must have been told the same: those of another version may not have been.
+   */
+  maxLearners(version: string): number;
   /** The revision at which a cluster that was restored from an archive of this revision holds the archive's data. */
   restoredRevision(archive: number): number;
   /** What a container left when it ended: its termination message or the end of its log. */

@@ -15,13 +15,16 @@ import type { RaftRestore } from '../../src/api/restore.ts';
 import type { RaftSnapshot } from '../../src/api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../src/api/store.ts';
 import type { MemberViews } from '../../src/controllers/cluster/members.ts';
-import { CLUSTER, COMPONENT, FORMED, MANAGED_BY, TEMPLATE, TOKEN } from '../../src/controllers/labels.ts';
+import { CLUSTER, COMPONENT, FORMED, MANAGED_BY, MEMBER, TEMPLATE, TOKEN } from '../../src/controllers/labels.ts';
+import { embeddedProfile } from '../../src/engines/embedded/profile.ts';
+import type { Member } from '../../src/engines/engine.ts';
 import type { Job, PersistentVolumeClaim, Pod } from '../../src/kube/kinds.ts';
 import type { Live, OwnerReference } from '../../src/kube/objects.ts';
 
 export const now = new Date('2026-11-22T02:14:00Z');
 export const settings = { image: 'raftsman:test', imagePullPolicy: 'IfNotPresent' } as const;
 export const namespace = 'default';
+export const profile = embeddedProfile;
 
 export function meta(name: string, more: object = {}) {
   return {
@@ -138,6 +141,21 @@ export function memberPod(cluster: string, ordinal: number, look: PodLook = {}):
   } as Live<Pod>;
 }
 
+/** The member list of voters with these ordinals, or of the first so many. */
+export function listOf(
+  cluster: string,
+  ordinals: number | readonly number[] = 3,
+  more: Partial<Member> = {},
+): Member[] {
+  const all = typeof ordinals === 'number' ? Array.from({ length: ordinals }, (_, ordinal) => ordinal) : ordinals;
+  return all.map((ordinal) => {
+    const name = `${cluster}-${ordinal}`;
+    const host = `${name}.${cluster}-peers.${namespace}.svc`;
+    const urls = { peerUrls: [`http://${host}:2380`], clientUrls: [`http://${host}:2379`] };
+    return { id: `${ordinal}a`, name, ...urls, isLearner: false, ...more };
+  });
+}
+
 export function viewsOf(cluster: string, leader = 0, count = 3, more: object = {}): MemberViews {
   return new Map(
     Array.from({ length: count }, (_, ordinal) => [
@@ -172,7 +190,7 @@ export function diskOf(cluster: string, ordinal: number, token: string, formed =
     apiVersion: 'v1',
     kind: 'PersistentVolumeClaim',
     metadata: meta(`data-${cluster}-${ordinal}`, {
-      annotations: { [TOKEN]: token, ...(formed ? { [FORMED]: token } : {}) },
+      annotations: { [TOKEN]: token, ...(formed ? { [FORMED]: token, [MEMBER]: `cafe/${ordinal}a` } : {}) },
       ...more,
     }),
     spec: {},

@@ -19,7 +19,7 @@ describe('questions beside the reconciles', () => {
     let asked = 0;
     polls.ask('g', [question('a', async () => `answer ${Math.ceil(++asked / 2)}`)]);
     await settle();
-    expect(polls.answers('g').get('a')).toEqual({ value: 'answer 1', failures: 0 });
+    expect(polls.answers('g').get('a')).toEqual({ value: 'answer 1', at: 0, failures: 0 });
     await clock.advance(1_000);
     expect([asked, woken]).toEqual([2, ['g']]);
     await clock.advance(1_000);

@@ -4,16 +4,19 @@ import { raftCluster, raftSnapshot, raftSnapshotPolicy, raftSnapshotStore } from
 import type { RaftSnapshotPolicy } from '../../api/policy.ts';
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
-import type { MemberStatus } from '../../engines/engine.ts';
+import { EngineError, type MemberStatus } from '../../engines/engine.ts';
 import {
   configMaps,
   networkPolicies,
+  type PersistentVolumeClaim,
   type Pod,
   persistentVolumeClaims,
   podDisruptionBudgets,
   pods,
+  type StatefulSet,
   services,
   statefulSets,
+  storageClasses,
 } from '../../kube/kinds.ts';
 import {
   type Key,
@@ -28,23 +31,38 @@ import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } f
 import { CLUSTER, COMPONENT } from '../labels.ts';
 import type { Latest } from '../latest.ts';
 import { same } from '../manifests.ts';
-import { clusterNames, memberUrl } from '../names.ts';
-import { Polls } from '../polls.ts';
+import { clusterNames } from '../names.ts';
+import { type Answer, Polls } from '../polls.ts';
 import { byLabel, selections, type World } from '../world.ts';
 import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.ts';
-import { type MemberViews, podReady } from './members.ts';
+import { classesToGrow } from './disks.ts';
+import { type MemberView, type MemberViews, podReady } from './members.ts';
+import { STEP_RETRY_MS } from './membership.ts';
 import { type ClusterAction, type ClusterObserved, PARTS, type Part, planCluster } from './plan.ts';
-import { performStep } from './steps.ts';
+import { endpointOf, performStep, proveSize, type StepOutcome } from './steps.ts';
 
 export const CLUSTER_CONTROLLER = 'cluster';
 
 /**
- * How often a member that leads or follows is asked, and one that is silent or knows no leader. A member that hangs
- * misses two answers, and shows as not ready, within 4 + 2.5 + 0.5 + 2.5 seconds.
+ * How often a member that leads or follows is asked, and one that is silent, learns or knows no leader. A member that
+ * hangs misses two answers, and shows as hung, within 3 + 2.3 + 0.2 + 2.3 seconds.
  */
-const CALM_MS = 4_000;
-const ANXIOUS_MS = 500;
-const STATUS_TIMEOUT_MS = 2_500;
+const CALM_MS = 3_000;
+const ANXIOUS_MS = 200;
+const STATUS_TIMEOUT_MS = 1_800;
+/** With what it takes to find out how a member is silent. */
+const POLL_TIMEOUT_MS = 2_300;
+/** An answer that takes longer than this says that the member is slow. */
+const LATE_MS = 1_000;
+/** A step that the members refuse is said to be once it has been for so many tries: most wait for a moment only. */
+const TRIES_UNTIL_SAID = 10;
+const SLOW_RETRY_MS = 1_000;
+
+/** What a member said, and whether it took its time over it. */
+interface Said {
+  readonly status: MemberStatus;
+  readonly late: boolean;
+}
 
 export interface ClusterController {
   readonly definition: ControllerDefinition<RaftCluster>;
@@ -56,11 +74,13 @@ export function clusterController(world: World): ClusterController {
   const { own, managed } = selections(world.namespace);
   const revisionWrittenAt = new Map<Key, number>();
   const refused = new Map<Key, string>();
-  const polls = new Polls<MemberStatus>({
+  const notNow = new Map<Key, { readonly message: string; readonly tries: number }>();
+  const polls = new Polls<Said>({
     clock,
-    timeoutMs: STATUS_TIMEOUT_MS,
+    timeoutMs: POLL_TIMEOUT_MS,
     concurrency: 64,
-    everyMs: ({ value, failures }) => (failures > 0 || value?.leaderId === undefined ? ANXIOUS_MS : CALM_MS),
+    everyMs: ({ value, failures }) =>
+      failures > 0 || value?.status.leaderId === undefined || value.status.isLearner ? ANXIOUS_MS : CALM_MS,
     wake: (key) => manager.enqueue(CLUSTER_CONTROLLER, key),
   });
 
@@ -95,28 +115,24 @@ export function clusterController(world: World): ClusterController {
     const engine = world.engine(cluster.spec.engine.type);
     polls.ask(
       key,
-      members
-        .filter(({ status, metadata }) => status?.podIP && status.phase === 'Running' && !metadata.deletionTimestamp)
-        .map((pod) => {
-          const url = memberUrl(pod.status!.podIP!);
-          return {
-            id: pod.metadata.name,
-            of: `${pod.metadata.uid} ${pod.status!.podIP}`,
-            again: `${podReady(pod)} ${members.length}`,
-            ask: (signal: AbortSignal) => engine.status({ url }, { signal, timeoutMs: STATUS_TIMEOUT_MS }),
-          };
-        }),
+      members.flatMap((pod) => {
+        const endpoint = endpointOf(pod);
+        if (!endpoint) return [];
+        // A container that was started again is another process: what the one before said does not count.
+        const restarts = pod.status?.containerStatuses?.[0]?.restartCount ?? 0;
+        return {
+          id: pod.metadata.name,
+          of: `${pod.metadata.uid} ${pod.status?.podIP} ${restarts}`,
+          again: `${podReady(pod)} ${members.length}`,
+          ask: async (signal: AbortSignal) => {
+            const began = clock.monotonic();
+            const status = await engine.status(endpoint, { signal, timeoutMs: STATUS_TIMEOUT_MS });
+            return { status, late: clock.monotonic() - began > LATE_MS };
+          },
+        };
+      }),
     );
-    return new Map(
-      [...polls.answers(key)].map(([name, { value, failures, error }]) => [
-        name,
-        {
-          ...(value === undefined ? {} : { status: value }),
-          failures,
-          ...(error === undefined ? {} : { error: messageOf(error) }),
-        },
-      ]),
-    );
+    return new Map([...polls.answers(key)].map(([name, answer]) => [name, viewOf(answer)]));
   }
 
   async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
@@ -125,6 +141,7 @@ export function clusterController(world: World): ClusterController {
       polls.ask(key, []);
       revisionWrittenAt.delete(key);
       refused.delete(key);
+      notNow.delete(key);
       return {};
     }
     const members = views.pods.byIndex('cluster', key).filter(isMember);
@@ -136,18 +153,23 @@ export function clusterController(world: World): ClusterController {
       children: await childrenOf(cluster, context.signal),
       pods: members,
       disks: views.disks.byIndex('cluster', key),
+      mayGrow: await mayGrow(cluster, views.disks.byIndex('cluster', key), context.signal),
       ...(store ? { store } : {}),
       views: askMembers(key, cluster, members),
       snapshots: views.snapshots.cache.byIndex('cluster', key),
       policies: views.policies.cache.byIndex('cluster', key),
       settings: world.settings,
+      profile: world.engine(cluster.spec.engine.type).profile,
       ...(writtenAt === undefined ? {} : { revisionWrittenAt: writtenAt }),
       ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
+      ...notNowOf(key),
     };
     const now = new Date(context.now);
     const plan = planCluster(observed, now);
+    let wait = plan.requeueAfterMs;
     try {
-      await act(key, observed, plan.actions, context);
+      const outcome = await act(key, observed, plan.actions, context);
+      wait = retryOf(key, outcome, wait);
     } catch (error) {
       if (!isRefusal(error)) throw error;
       const message = messageOf(error);
@@ -159,7 +181,24 @@ export function clusterController(world: World): ClusterController {
     }
     // What was refused has been taken: the status can say so at the next look.
     if (refused.delete(key)) return { requeueAfterMs: 1 };
-    return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
+    return wait === undefined ? {} : { requeueAfterMs: wait };
+  }
+
+  function notNowOf(key: Key): Pick<ClusterObserved, 'notNow'> {
+    const { message, tries } = notNow.get(key) ?? { tries: 0 };
+    return message === undefined || tries < TRIES_UNTIL_SAID ? {} : { notNow: message };
+  }
+
+  /** A step that is refused again and again is tried less often, and the reason said. */
+  function retryOf(key: Key, outcome: StepOutcome | undefined, wait: number | undefined): number | undefined {
+    if (outcome === undefined || outcome === 'done') {
+      notNow.delete(key);
+      return wait;
+    }
+    const tries = (notNow.get(key)?.tries ?? 0) + 1;
+    notNow.set(key, { message: outcome.notNow, tries });
+    const retry = tries < TRIES_UNTIL_SAID ? STEP_RETRY_MS : SLOW_RETRY_MS;
+    return wait === undefined || wait <= STEP_RETRY_MS ? retry : Math.min(wait, retry);
   }
 
   async function act(
@@ -167,7 +206,7 @@ export function clusterController(world: World): ClusterController {
     { cluster, children }: ClusterObserved,
     actions: readonly ClusterAction[],
     { log, now, signal }: ReconcileContext,
-  ): Promise<void> {
+  ): Promise<StepOutcome | undefined> {
     const { namespace } = refOf(key);
     // In the plan's order: what is recorded comes before what depends on it. Objects, though, go out all at once.
     await Promise.all(
@@ -191,11 +230,12 @@ export function clusterController(world: World): ClusterController {
     const applied = () =>
       Promise.all(
         actions.flatMap((action) => {
-          if (action.kind === 'apply') return apply(action.part, action.object, children);
+          if (action.kind === 'apply' && action !== shrinks) return apply(action.part, action.object, children);
           return action.kind === 'withdraw' ? withdraw(key, action) : [];
         }),
       );
-    const step = actions.find((action) => action.kind === 'step')?.step;
+    const shrinks = actions.find((action) => action.kind === 'apply' && lessPods(action, children.statefulSet));
+    const { step, events = [] } = actions.find((action) => action.kind === 'step') ?? {};
     // A cluster that is being made has nothing to lose yet: its members must not wait for its status. What is begun is
     // recorded first.
     if ((status?.formed && !cluster.status?.formed) || step) {
@@ -205,11 +245,40 @@ export function clusterController(world: World): ClusterController {
       await applied();
       await recorded();
     }
-    if (step) {
-      log.info('step', { cluster: key, ...step });
-      await performStep(world, cluster, step, signal);
-    }
     for (const action of actions) if (action.kind === 'event') world.events.record(cluster, action.event);
+    let outcome: StepOutcome | undefined;
+    if (shrinks?.kind === 'apply') {
+      const { replicas } = shrinks.object['spec'] as { replicas: number };
+      outcome = await proveSize(world, cluster, replicas, signal);
+      if (outcome === 'done') await apply(shrinks.part, shrinks.object, children);
+    }
+    if (!step) return outcome;
+    const done = await performStep(world, cluster, step, signal);
+    if (done === 'done') {
+      log.info('step', { cluster: key, ...step });
+      for (const event of events) world.events.record(cluster, event);
+    } else log.debug('step must wait', { cluster: key, ...step, ...done });
+    polls.refresh(key);
+    return done === 'done' ? outcome : done;
+  }
+
+  /** A StorageClass that cannot be read, as where the operator may see one namespace only, is left to the API server. */
+  async function mayGrow(
+    cluster: Live<RaftCluster>,
+    disks: readonly Live<PersistentVolumeClaim>[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, boolean>> {
+    const names = classesToGrow({ cluster, disks, size: cluster.status?.size ?? cluster.spec.replicas });
+    const found = names.map(async (name): Promise<[string, boolean][]> => {
+      try {
+        const type = await client.find(storageClasses, { name }, { signal });
+        return type === undefined ? [] : [[name, type.allowVolumeExpansion === true]];
+      } catch (error) {
+        if (isRefusal(error)) return [];
+        throw error;
+      }
+    });
+    return new Map((await Promise.all(found)).flat());
   }
 
   async function withdraw(key: Key, { part, name, uid }: ClusterAction & { kind: 'withdraw' }): Promise<void> {
@@ -276,6 +345,22 @@ export function clusterController(world: World): ClusterController {
 
 function part<T extends KubeObject>(type: ResourceType<T>, latest: Latest<T>, name: (cluster: string) => string) {
   return { type: type as ResourceType, latest: latest as unknown as Latest<KubeObject>, name };
+}
+
+function viewOf({ value, at, failures, error }: Answer<Said>): MemberView {
+  return {
+    ...value,
+    ...(at === undefined ? {} : { at }),
+    failures,
+    ...(error === undefined ? {} : { error: messageOf(error) }),
+    ...(error instanceof EngineError && error.reason !== undefined ? { reason: error.reason } : {}),
+  };
+}
+
+/** Pods above the new size would go: not on the word of a view. Hibernation keeps every member and every disk. */
+function lessPods({ part, object }: { part: Part; object: Manifest }, live: Live<StatefulSet> | undefined): boolean {
+  const { replicas } = (object['spec'] ?? {}) as { replicas?: number };
+  return part === 'statefulSet' && !!replicas && (live?.spec.replicas ?? 0) > replicas;
 }
 
 function isMember(pod: Live<KubeObject>): boolean {

@@ -4,17 +4,19 @@ import { isTrue } from '../../api/conditions.ts';
 import type { RaftSnapshotPolicy } from '../../api/policy.ts';
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
+import type { EngineProfile } from '../../engines/engine.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { ConfigMap, PersistentVolumeClaim, Pod, StatefulSet } from '../../kube/kinds.ts';
 import { needsApply } from '../../kube/needs-apply.ts';
 import { controllerOf, type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
 import { note } from '../events.ts';
-import { FORMED, TOKEN } from '../labels.ts';
+import { FORMED, MEMBER, TOKEN } from '../labels.ts';
 import { same } from '../manifests.ts';
 import { DISK, ordinalOf } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
+import { planDisks, templateSize } from './disks.ts';
 import { leadership, type MemberViews, observeMembers } from './members.ts';
-import { memberList, planMembership, sizeOf } from './membership.ts';
+import { type DiskMark, memberList, newcomerOf, planMembership, sizeOf } from './membership.ts';
 import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
 import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
 import type { ClusterStep, Matter } from './step.ts';
@@ -31,16 +33,22 @@ export interface ClusterObserved {
   };
   readonly pods: readonly Live<Pod>[];
   readonly disks: readonly Live<PersistentVolumeClaim>[];
+  /** Whether volumes of the StorageClasses of disks that should grow may do so. */
+  readonly mayGrow?: ReadonlyMap<string, boolean>;
   /** The store of `bootstrap.restore`. */
   readonly store?: Live<RaftSnapshotStore>;
   readonly views: MemberViews;
   readonly snapshots: readonly Live<RaftSnapshot>[];
   readonly policies: readonly Live<RaftSnapshotPolicy>[];
   readonly settings: PodSettings;
+  /** What the members' engine is. */
+  readonly profile: EngineProfile;
   /** When the revision in the status was last written, in milliseconds since 1970. */
   readonly revisionWrittenAt?: number;
   /** What the API server had against our objects at the last try. */
   readonly refused?: string;
+  /** Why the step that was last tried, several times, must wait. */
+  readonly notNow?: string;
   /** The other object that holds `status.operation` is gone or has ended. */
   readonly holderEnded?: boolean;
 }
@@ -51,7 +59,8 @@ export type ClusterAction =
   | { readonly kind: 'withdraw'; readonly part: Part; readonly name: string; readonly uid: string }
   /** Writes on a disk whose data it holds. */
   | { readonly kind: 'markDisk'; readonly name: string; readonly annotations: Readonly<Record<string, string>> }
-  | { readonly kind: 'step'; readonly step: ClusterStep }
+  /** `events`: told once it is done. */
+  | { readonly kind: 'step'; readonly step: ClusterStep; readonly events: readonly EventInput[] }
   | { readonly kind: 'status'; readonly status: RaftClusterStatus }
   | { readonly kind: 'event'; readonly event: EventInput };
 
@@ -71,23 +80,28 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   // Owner references take everything away with it, except the disks.
   if (metadata.deletionTimestamp !== undefined) return { actions: [] };
   const origin = originOf(observed);
-  const list = memberList(observed.views);
-  const size = sizeOf(cluster, origin.formed, list);
+  const { views, disks, pods } = observed;
+  const list = memberList(views, cluster.status?.clusterId);
+  const listed = list === undefined ? {} : { list };
+  const running = children.statefulSet?.spec.replicas;
+  const size = sizeOf({ cluster, formed: origin.formed, ...listed, views, disks, running });
   const hibernated = spec.replicas === 0;
-  const members = observeMembers(metadata.name, hibernated ? 0 : size, observed.pods, observed.views);
+  const members = observeMembers({
+    cluster,
+    size: hibernated ? 0 : size,
+    pods,
+    views,
+    formed: origin.formed,
+    ...listed,
+    crash: observed.profile.crash,
+  });
   const allReady = members.length > 0 && members.every(({ ready }) => ready);
   const formed = origin.formed || (origin.blocked === undefined && allReady && children.statefulSet !== undefined);
   const bootstrap = bootstrapOf(observed, formed);
-  const blocked = origin.blocked ?? (bootstrap.kind === 'blocked' ? bootstrap.blocked : undefined);
-  const acts = blocked === undefined && !spec.paused;
-  const membership = planMembership({
-    cluster,
-    members,
-    ...(list === undefined ? {} : { list }),
-    disks: observed.disks,
-    formed,
-    now,
-  });
+  const clusterId = cluster.status?.clusterId ?? leadership(members).clusterId;
+  const { maxLearners } = observed.profile;
+  const membership = planMembership({ cluster, members, ...listed, clusterId, disks, size, formed, maxLearners });
+  const born = templateSize(children.statefulSet);
   const input: ClusterInput = {
     cluster,
     owner: ownedBy(cluster),
@@ -95,8 +109,8 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     token: origin.token,
     formed,
     size,
-    ...(list === undefined ? {} : { list }),
-    ...(membership.joining === undefined ? {} : { joining: membership.joining }),
+    ...listed,
+    ...(born === undefined ? {} : { templateSize: born }),
     ...(bootstrap.kind === 'archive' ? { bootstrap: bootstrap.bootstrap } : {}),
   };
   const leader = leadership(members).leader;
@@ -105,16 +119,31 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     members,
     ...(children.statefulSet === undefined ? {} : { statefulSet: children.statefulSet }),
     template: memberTemplate(input).metadata.annotations,
+    profile: observed.profile,
+    image: observed.profile.image(spec.engine, settings),
     ...(leader === undefined ? {} : { leader }),
     formed,
     snapshots: observed.snapshots,
     policies: observed.policies,
     now,
   });
-  const matter = acts ? firstMatter(observed, [membership, update]) : {};
+  const blocked: Blocked | undefined =
+    origin.blocked ??
+    (bootstrap.kind === 'blocked' ? bootstrap.blocked : undefined) ??
+    (children.statefulSet === undefined ? update.refused : undefined);
+  const acts = blocked === undefined && !spec.paused;
+  const disksMatter = planDisks({
+    cluster,
+    disks,
+    size,
+    ...(children.statefulSet === undefined ? {} : { statefulSet: children.statefulSet }),
+    renewable: !update.keepsTemplate && update.refused === undefined,
+    mayGrow: observed.mayGrow ?? new Map(),
+  });
+  const matter = acts ? firstMatter(observed, membership, [update, disksMatter]) : {};
   const operation = operationOf(observed, matter, now);
   const actions: ClusterAction[] = [];
-  const creates = acts && children.statefulSet === undefined;
+  const creates = acts && children.statefulSet === undefined && pods.length === 0;
   const status = clusterStatus({
     observed,
     members,
@@ -126,15 +155,24 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     ...(operation === undefined ? {} : { operation }),
     now,
   });
-  if (formed && acts) actions.push(...marks(observed, origin.token));
+  if (formed && acts) actions.push(...marks(observed, origin.token, membership.marks));
   const { toWrite, waitMs } = worthWriting(observed, status, now);
   // Recorded before the configuration lets go of "new", and before anything can be lost.
   if (toWrite) actions.push({ kind: 'status', status: toWrite });
-  if (acts) actions.push(...applies(clusterObjects(input), children));
+  const comes = newcomerOf(matter.step);
+  const joining = comes ?? membership.joining;
+  const names = formed ? (membership.names ?? namesIn(children.config)) : undefined;
+  const objects = clusterObjects({
+    ...input,
+    ...(names === undefined ? {} : { names: comes === undefined ? names : [...names, comes] }),
+    ...(joining === undefined ? {} : { joining }),
+    ...(update.keepsTemplate && children.statefulSet ? { keptTemplate: children.statefulSet.spec['template'] } : {}),
+  });
+  if (acts) actions.push(...applies(objects, children));
   if (matter.step) {
-    actions.push({ kind: 'step', step: matter.step });
-    const event = stepEvent(matter.step, leader);
-    if (event) actions.push({ kind: 'event', event });
+    const event = stepEvent(matter.step);
+    const events = [...(matter.events ?? []), ...(event === undefined ? [] : [event])];
+    actions.push({ kind: 'step', step: matter.step, events });
   }
   if (creates) {
     const from = bootstrap.kind === 'archive' ? ` from archive ${bootstrap.bootstrap.key}` : '';
@@ -149,11 +187,18 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
 }
 
 /**
- * The first matter that is underway, or must wait: those after it wait for it. None begins while another object's
- * operation goes on.
+ * The first matter that is underway: those after it wait for it, except that a member that cannot come because of what it
+ * runs gets what spec says by now. One that must wait keeps none after it from going on: they may mend what it waits for.
+ * None begins while another object's operation goes on.
  */
-function firstMatter({ cluster, holderEnded }: ClusterObserved, matters: readonly Matter[]): Matter {
-  const first = matters.find(({ operation, step, held }) => operation ?? step ?? held) ?? {};
+function firstMatter({ cluster, holderEnded }: ClusterObserved, membership: Matter, others: readonly Matter[]): Matter {
+  const matters = [membership, ...others];
+  const underway = matters.find(({ operation, step }) => operation ?? step);
+  const mended = others.find(({ step }) => step?.kind === 'replaceMember' && step.pod === membership.operation?.member);
+  const first: Matter =
+    underway === membership && membership.step === undefined && mended?.step !== undefined
+      ? { ...membership, step: mended.step }
+      : (underway ?? matters.find(({ held }) => held) ?? {});
   const lock = cluster.status?.operation;
   if (lock?.holder === undefined || holderEnded || first.step === undefined) return first;
   const { step: _, operation: __, ...waits } = first;
@@ -161,22 +206,25 @@ function firstMatter({ cluster, holderEnded }: ClusterObserved, matters: readonl
 }
 
 /** The lock as it is from now on: another object's until it ends, else what we do ourselves. */
-function operationOf({ cluster, holderEnded }: ClusterObserved, matter: Matter, now: Date): Operation | undefined {
+function operationOf(
+  { cluster, holderEnded, notNow }: ClusterObserved,
+  matter: Matter,
+  now: Date,
+): Operation | undefined {
   const old = cluster.status?.operation;
   if (old?.holder !== undefined && !holderEnded) return old;
-  const { operation } = matter;
-  if (operation === undefined) return undefined;
+  if (matter.operation === undefined) return undefined;
+  const { message = `${matter.operation.type} goes on` } = matter.operation;
+  const waits = notNow === undefined || matter.step === undefined ? {} : { message: `${message}; waits: ${notNow}` };
+  const operation = { ...matter.operation, ...waits };
   const goesOn = old !== undefined && old.holder === undefined && old.type === operation.type;
   return { ...operation, since: goesOn ? old.since : now.toISOString().replace(/\.\d+Z$/, 'Z') };
 }
 
-function stepEvent(step: ClusterStep, leader: string | undefined): EventInput | undefined {
+function stepEvent(step: ClusterStep): EventInput | undefined {
   switch (step.kind) {
-    case 'replaceMember': {
-      const last = step.pod === leader ? ' (the leader goes last)' : '';
-      const text = `${step.pod} is replaced: it does not run what spec says${last}`;
-      return note('ReplacingMember', 'ReplaceMember', text);
-    }
+    case 'replaceMember':
+      return note('ReplacingMember', 'ReplaceMember', `${step.pod} is replaced: it does not run what spec says`);
     case 'addMember':
       return note('AddingMember', 'AddMember', `${step.member} is added as a learner`);
     case 'promoteMember':
@@ -189,6 +237,10 @@ function stepEvent(step: ClusterStep, leader: string | undefined): EventInput | 
       return note('RenewingDisk', 'RenewDisk', `${step.disk} is deleted: member ${step.memberId} was removed`);
     case 'createSnapshot':
       return note('TakingSnapshot', 'TakeSnapshot', `snapshot ${step.snapshot.metadata.name} comes first`);
+    case 'growDisk':
+      return note('GrowingDisk', 'GrowDisk', `${step.disk} grows to ${step.size}`);
+    case 'renewStatefulSet':
+      return note('RenewingStatefulSet', 'GrowDisk', 'the StatefulSet is made anew for larger disks; its pods stay');
   }
 }
 
@@ -206,11 +258,23 @@ function isDisk({ metadata }: Live<RaftCluster>, name: string): boolean {
   return ordinalOf(metadata.name, name, `${DISK}-`) !== undefined;
 }
 
-function marks({ cluster, disks }: ClusterObserved, token: string): ClusterAction[] {
+function marks({ cluster, disks }: ClusterObserved, token: string, known: readonly DiskMark[]): ClusterAction[] {
   return disks
-    .filter(({ metadata }) => isDisk(cluster, metadata.name) && metadata.annotations?.[FORMED] !== token)
-    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
-    .map(({ metadata }) => ({ kind: 'markDisk', name: metadata.name, annotations: { [FORMED]: token } }));
+    .filter(({ metadata }) => isDisk(cluster, metadata.name) && metadata.deletionTimestamp === undefined)
+    .flatMap(({ metadata: { name, annotations } }): ClusterAction[] => {
+      const member = known.find(({ disk }) => disk === name)?.member;
+      const added: Record<string, string> = {
+        ...(annotations?.[FORMED] === token ? {} : { [FORMED]: token }),
+        ...(member === undefined ? {} : { [MEMBER]: member }),
+      };
+      return Object.keys(added).length === 0 ? [] : [{ kind: 'markDisk', name, annotations: added }];
+    });
+}
+
+/** Whom the configuration names already: what nobody tells us anew stays. */
+function namesIn(config: Live<ConfigMap> | undefined): string[] | undefined {
+  const named = config?.data?.['initial-cluster'];
+  return named ? named.split(',').map((each) => each.split('=')[0] ?? '') : undefined;
 }
 
 interface Origin {

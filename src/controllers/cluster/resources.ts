@@ -41,6 +41,10 @@ export interface ClusterInput {
   readonly joining?: string;
   /** Absent for a cluster that starts empty, and once it has formed. */
   readonly bootstrap?: Bootstrap;
+  /** The size in the StatefulSet's template of disks, which cannot change while it lives. Absent: what spec says. */
+  readonly templateSize?: string;
+  /** What the StatefulSet goes on making members of, for as long as they must not get what spec asks for. */
+  readonly keptTemplate?: unknown;
 }
 
 export interface ClusterObjects {
@@ -168,7 +172,7 @@ function statefulSet(input: ClusterInput): Manifest {
       },
       revisionHistoryLimit: 3,
       selector: { matchLabels: memberSelector(metadata.name) },
-      template: memberTemplate(input),
+      template: input.keptTemplate ?? memberTemplate(input),
       volumeClaimTemplates: [
         {
           apiVersion: 'v1',
@@ -182,7 +186,7 @@ function statefulSet(input: ClusterInput): Manifest {
           spec: {
             accessModes: ['ReadWriteOnce'],
             ...(storage.storageClassName === undefined ? {} : { storageClassName: storage.storageClassName }),
-            resources: { requests: { storage: String(storage.size) } },
+            resources: { requests: { storage: input.templateSize ?? String(storage.size) } },
           },
         },
       ],

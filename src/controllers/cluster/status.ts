@@ -1,5 +1,5 @@
 /** What a RaftCluster's status says, and which events a change of it is worth. Pure. */
-import type { MemberStatus, Operation, RaftClusterStatus } from '../../api/cluster.ts';
+import type { Alarm, MemberStatus, Operation, RaftClusterStatus } from '../../api/cluster.ts';
 import { findCondition, isTrue, type Observation, setCondition } from '../../api/conditions.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import { note, warning } from '../events.ts';
@@ -66,6 +66,7 @@ export function clusterStatus(input: StatusInput): RaftClusterStatus {
     formed: formed || undefined,
     size: input.size,
     operation: input.operation,
+    alarms: alarmsOf(members),
     members: members.map((member) => memberStatus(member, old?.members)),
     lastSnapshot: last,
     nextSnapshotTime: next,
@@ -85,7 +86,7 @@ function defined(status: { [K in keyof RaftClusterStatus]: RaftClusterStatus[K] 
 }
 
 function memberStatus(
-  { name, ready, status, message }: MemberObserved,
+  { name, ready, state, status, message }: MemberObserved,
   before: readonly MemberStatus[] = [],
 ): MemberStatus {
   const id = status?.memberId ?? before.find((member) => member.name === name)?.id;
@@ -94,8 +95,31 @@ function memberStatus(
     ...(id === undefined ? {} : { id }),
     ...(status === undefined ? {} : { role: roleOf(status) }),
     ready,
+    state,
     ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
   };
+}
+
+const CURES: { readonly [T in Alarm['type']]: string } = {
+  NoSpace:
+    'writes are refused until there is space: delete keys, compact and defragment or raise spec.engine.quotaBytes (or free or grow the disk), then disarm the alarm',
+  Corrupt:
+    'its data differ from those of the others, and all refuse to serve: stop the member, delete its disk and its pod so that it is replaced, then disarm the alarm',
+};
+
+/** Alarms are known to all members alike; the newest answers count. */
+function alarmsOf(members: readonly MemberObserved[]): Alarm[] | undefined {
+  const term = Math.max(0, ...members.map(({ status }) => status?.term ?? 0));
+  const newest = members.flatMap(({ status }) => (status?.term === term ? [status] : []));
+  const names = new Map(newest.flatMap((status) => status.members.map(({ id, name }) => [id, name] as const)));
+  const alarms = new Map<string, Alarm>();
+  for (const { alarms: raised } of newest)
+    for (const { type, memberId } of raised) {
+      const member = names.get(memberId) || memberId;
+      alarms.set(`${type} ${member}`, { type, member, message: `${member}: ${CURES[type]}` });
+    }
+  const sorted = [...alarms].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, alarm]) => alarm);
+  return sorted.length === 0 ? undefined : sorted;
 }
 
 function roleOf(status: NonNullable<MemberObserved['status']>): NonNullable<MemberStatus['role']> {
@@ -144,6 +168,13 @@ interface Look {
 const hibernates = ({ observed }: StatusInput) => observed.cluster.spec.replicas === 0;
 const hibernated = 'spec.replicas is 0: the cluster hibernates, its disks are kept';
 
+/** One member more than an odd number has to agree, and no more may fail. */
+function evenness(replicas: number): string {
+  return replicas > 0 && replicas % 2 === 0
+    ? `; spec.replicas is even: ${replicas} members survive no more failures than ${replicas - 1}`
+    : '';
+}
+
 /** A quorum of the members asked for: the first of three that starts is no cluster yet. */
 function available({ input, ready, leader, serve, why, quorum }: Look): Said {
   if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
@@ -163,7 +194,7 @@ function readyCondition({ input, ready, leader, serve, why }: Look): Said {
     return {
       status: 'True',
       reason: 'MembersReady',
-      message: `${serve}${leader === undefined ? '' : `, ${leader} leads`}`,
+      message: `${serve}${leader === undefined ? '' : `, ${leader} leads`}${evenness(replicas)}`,
     };
   return { status: 'False', reason: formed ? 'MembersNotReady' : 'MembersStarting', message: `${serve}${why}` };
 }
@@ -180,12 +211,14 @@ function progressing({ input, serve, why }: Look): Said {
       reason: 'Refused',
       message: `Kubernetes refuses what spec asks for, and is asked again: ${refused}`,
     };
-  if (!formed && !hibernates(input)) return { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` };
   if (held) return { status: 'False', reason: held.reason, message: held.message };
+  if (!formed && !hibernates(input)) return { status: 'True', reason: 'StartingMembers', message: `${serve}${why}` };
+  if (operation) {
+    const reason = operation.type === 'Update' ? 'ReplacingMembers' : operation.type;
+    return { status: 'True', reason, message: operation.message ?? `${operation.type} goes on` };
+  }
   if (outdated.length > 0)
     return { status: 'True', reason: 'ReplacingMembers', message: `still to be replaced: ${outdated.join(', ')}` };
-  if (operation)
-    return { status: 'True', reason: operation.type, message: operation.message ?? `${operation.type} goes on` };
   return { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
 }
 
@@ -193,6 +226,11 @@ function degraded({ input, ready, serve, why, quorum }: Look): Said {
   const { formed, members } = input;
   if (!formed) return { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' };
   if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
+  const alarms = alarmsOf(members) ?? [];
+  if (alarms[0] && ready >= quorum) {
+    const message = `${alarms.map((alarm) => `${alarm.type}: ${alarm.message}`).join('; ')} (${serve}${why})`;
+    return { status: 'True', reason: alarms[0].type, message };
+  }
   if (ready === members.length) return { status: 'False', reason: 'MembersReady', message: serve };
   return ready >= quorum
     ? { status: 'True', reason: 'MembersNotReady', message: `${serve}, which is enough to read and write${why}` }
@@ -221,12 +259,20 @@ function nextSnapshot({ cluster, policies }: ClusterObserved): string | undefine
     .sort()[0];
 }
 
+/** The members asked for, as the status repeats them. */
+function replicasOf(status: RaftClusterStatus | undefined): number {
+  return Number(status?.membersReady?.split('/')[1] ?? 0);
+}
+
 /** Every event here stands for a change of the status, so that it is told once, however often one looks. */
 export function clusterEvents(before: RaftClusterStatus | undefined, after: RaftClusterStatus): EventInput[] {
   const events: EventInput[] = [];
   const now = (type: string) => findCondition(after.conditions, type);
   const was = (type: string) => findCondition(before?.conditions, type);
   const progressing = now('Progressing');
+  const size = replicasOf(after);
+  if (size !== replicasOf(before) && evenness(size) !== '')
+    events.push(warning('EvenReplicas', 'WatchMembers', evenness(size).slice(2)));
   if (after.formed && !before?.formed)
     events.push(note('Formed', 'FormCluster', `all ${after.readyReplicas ?? 0} members have joined the cluster`));
   if (isTrue(after.conditions, 'Ready') && was('Ready')?.status !== 'True')

@@ -18,7 +18,7 @@ import { invalidVersion } from '../versions.ts';
 
 const archiveFile = `${dataFolder}/restore.tar.gz`;
 /** Flags of `raftsman node` that nothing else in the spec says. */
-const freeFlags = ['lease-reads', 'log-format', 'log-level', 'max-learners'];
+const freeFlags = ['lease-reads', 'log-format', 'log-level'];
 
 export const embeddedProfile: EngineProfile = {
   type: 'Embedded',
@@ -42,6 +42,7 @@ export const embeddedProfile: EngineProfile = {
   member,
   // Index, term and history come along: the revision is the archive's own.
   restoredRevision: (archive) => archive,
+  maxLearners: () => 2,
   crash,
 };
 
@@ -68,6 +69,7 @@ function member(input: MemberInput): MemberParts {
         `--snapshot-count=${log.snapshotThreshold}`,
         `--snapshot-catchup-entries=${log.trailingLogs}`,
         `--snapshot-period=${log.snapshotPeriodSeconds}s`,
+        '--max-learners=2',
         ...(engine.quotaBytes === undefined ? [] : [`--quota-backend-bytes=${engine.quotaBytes}`]),
         ...flags,
         ...extraFlags(engine.flags),

@@ -34,6 +34,7 @@ const owned: Readonly<Record<string, string>> = {
   'peer-client-cert-file': 'spec.tls',
   'peer-client-key-file': 'spec.tls',
   'peer-auto-tls': 'spec.tls',
+  'max-learners': '',
   logger: '',
   'log-outputs': '',
   'log-format': '',

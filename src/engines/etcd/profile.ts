@@ -48,6 +48,8 @@ export const etcdProfile: EngineProfile = {
   },
   versionChange,
   member,
+  // etcd 3.5 knows no flag for it.
+  maxLearners: (version) => (before(parseVersion(version) ?? parseVersion('3.5.0')!, '3.6.0') ? 1 : 2),
   restoredRevision: (archive) => archive + revisionBump,
   crash,
 };
@@ -85,6 +87,8 @@ function member(input: MemberInput): MemberParts {
         `--snapshot-count=${log.snapshotThreshold}`,
         `--${catchup}=${log.trailingLogs}`,
         ...(engine.quotaBytes === undefined ? [] : [`--quota-backend-bytes=${engine.quotaBytes}`]),
+        // The next one may learn before this one votes: for five seconds after that, etcd takes none.
+        ...(before(version, '3.6.0') ? [] : ['--max-learners=2']),
         '--logger=zap',
         '--log-outputs=stderr',
         ...flags,

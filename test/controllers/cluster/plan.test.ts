@@ -4,6 +4,7 @@ import { findCondition } from '../../../src/api/conditions.ts';
 import { type ClusterObserved, PARTS, planCluster } from '../../../src/controllers/cluster/plan.ts';
 import { clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
+import { etcdProfile } from '../../../src/engines/etcd/profile.ts';
 import type { ConfigMap, StatefulSet } from '../../../src/kube/kinds.ts';
 import { type KubeObject, type Live, type Manifest, ownedBy } from '../../../src/kube/objects.ts';
 import {
@@ -14,6 +15,8 @@ import {
   meta,
   now,
   ownerOf,
+  policyOf,
+  profile,
   settings,
   snapshotOf,
   storeOf,
@@ -62,6 +65,7 @@ function look({ status, spec = {}, more = {}, formed, ...rest }: Look = {}): Clu
     snapshots: [],
     policies: [],
     settings,
+    profile,
     ...rest,
   };
 }
@@ -98,10 +102,6 @@ const events = (observed: ClusterObserved) =>
   planCluster(observed, now).actions.flatMap((action) => (action.kind === 'event' ? [action.event.reason] : []));
 const applies = (observed: ClusterObserved) =>
   planCluster(observed, now).actions.flatMap((action) => (action.kind === 'apply' ? [action.part] : []));
-const replaced = (observed: ClusterObserved) =>
-  planCluster(observed, now).actions.flatMap((action) =>
-    action.kind === 'step' && action.step.kind === 'replaceMember' ? [action.step.pod] : [],
-  );
 /** The same cluster with the status that its own plan writes. */
 const settledStatus = (observed: ClusterObserved): ClusterObserved => ({
   ...observed,
@@ -110,7 +110,7 @@ const settledStatus = (observed: ClusterObserved): ClusterObserved => ({
 
 describe('a new cluster', () => {
   test('all objects go out in one go', () => {
-    expect(applies(look())).toEqual(['config', 'peers', 'client', 'disruptionBudget', 'statefulSet']);
+    expect(applies(look())).toEqual([...PARTS]);
     expect(events(look())).toContain('Created');
   });
 
@@ -179,7 +179,7 @@ describe('a formed cluster', () => {
     const views = new Map([...observed.views, ['c-2', { failures: 2, error: 'no answer within 2000 ms' }]]);
     expect(statusOf({ ...observed, views })).toMatchObject({ membersReady: '2/3' });
     expect(conditionOf({ ...observed, views }, 'Ready')?.message).toContain(
-      'c-2: it does not answer: no answer within',
+      'c-2: it holds its port and does not answer: no answer within',
     );
     const once = new Map([...observed.views, ['c-2', { ...observed.views.get('c-2')!, failures: 1 }]]);
     expect(statusOf({ ...observed, views: once })).toMatchObject({ membersReady: '3/3' });
@@ -237,40 +237,37 @@ describe('a formed cluster', () => {
 });
 
 describe('members that do not run what the spec says', () => {
-  const changed = (pods: ClusterObserved['pods'], views = viewsOf('c')) => ({ ...running(), pods, views });
-  const current = memberTemplate({
-    cluster: clusterOf(),
-    owner: ownerOf('RaftCluster', 'c'),
-    settings,
-    token,
-    size: 3,
-    formed: true,
-  }).metadata.annotations[TEMPLATE]!;
-  const at = (ordinal: number, template: string, ready = true) => memberPod('c', ordinal, { template, ready });
+  const outdatedPods = [0, 1, 2].map((ordinal) => memberPod('c', ordinal, { template: 'old' }));
+  const statusSaid = (observed: ClusterObserved) => statusOf(observed) ?? observed.cluster.status;
+  const stepOf = (observed: ClusterObserved) =>
+    planCluster(observed, now).actions.find((action) => action.kind === 'step')?.step;
+  const templateOf = (observed: ClusterObserved) =>
+    planCluster(observed, now).actions.flatMap((action) =>
+      action.kind === 'apply' && action.part === 'statefulSet' ? [JSON.stringify(action.object)] : [],
+    );
+  const etcd = (version: string, more: object = {}) => {
+    const spec = { engine: { type: 'Etcd', version } };
+    const was = running({ spec: { engine: { type: 'Etcd', version: '3.6.5' } }, profile: etcdProfile });
+    const cluster = clusterOf('c', spec, formedStatus);
+    return { ...was, cluster, views: viewsOf('c', 0, 3, { version: '3.6.5' }), ...more };
+  };
 
-  test('followers go first, the highest ordinal first', () => {
-    expect(replaced(changed([0, 1, 2].map((ordinal) => at(ordinal, 'old'))))).toEqual(['c-2']);
+  test('one goes at a time, and the operation is in the status before it does', () => {
+    const observed = { ...running(), pods: outdatedPods };
+    expect(stepOf(observed)).toEqual({ kind: 'replaceMember', pod: 'c-2', uid: 'uid-of-c-2', mayLead: false });
+    expect(statusSaid(observed)?.operation).toMatchObject({ type: 'Update', member: 'c-2' });
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ status: 'True', reason: 'ReplacingMembers' });
   });
 
-  test('the leader goes last', () => {
-    expect(replaced(changed([at(0, current), at(1, current), at(2, 'old')], viewsOf('c', 2)))).toEqual(['c-2']);
-    expect(replaced(changed([at(0, current), at(1, 'old'), at(2, 'old')], viewsOf('c', 2)))).toEqual(['c-1']);
-  });
-
-  test('one at a time: none while a new one is not ready, or is on its way', () => {
-    expect(replaced(changed([at(0, 'old'), at(1, 'old'), at(2, current, false)]))).toEqual([]);
-    expect(replaced(changed([at(0, 'old'), at(1, 'old')]))).toEqual([]);
-    expect(replaced(changed([at(0, 'old'), at(1, 'old'), memberPod('c', 2, { deleting: true })]))).toEqual([]);
-  });
-
-  test('a member that a bad template broke is the first to get the mended one', () => {
-    expect(replaced(changed([at(0, 'old'), at(1, 'old'), at(2, 'bad', false)]))).toEqual(['c-2']);
-  });
-
-  test('none before the StatefulSet has the new template, or it would come back with the old one', () => {
-    const observed = changed([0, 1, 2].map((ordinal) => at(ordinal, 'old')));
-    const statefulSet = { ...observed.children.statefulSet!, status: { observedGeneration: 0 } };
-    expect(replaced({ ...observed, children: { ...observed.children, statefulSet } })).toEqual([]);
+  test('none goes while it is paused, or while another object holds the cluster', () => {
+    const paused = { ...running({ spec: { paused: true } }), pods: outdatedPods };
+    expect(stepOf(paused)).toBeUndefined();
+    expect(statusSaid(paused)?.membersReady).toBe('3/3');
+    const operation = { type: 'Compaction' as const, holder: 'RaftCompaction/x', since: '2026-11-22T02:00:00Z' };
+    const locked = { ...running({ status: { ...formedStatus, operation } }), pods: outdatedPods };
+    expect(stepOf(locked)).toBeUndefined();
+    expect(conditionOf(locked, 'Progressing')).toMatchObject({ status: 'False', reason: 'Locked' });
+    expect(statusSaid(locked)?.operation).toEqual(operation);
   });
 
   test('an archive that has left the template is no reason to restart anybody', () => {
@@ -278,7 +275,31 @@ describe('members that do not run what the spec says', () => {
       ...pod,
       metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, [RESTORE_TEMPLATE]: 'was' } },
     }));
-    expect(replaced(changed(pods))).toEqual([]);
+    expect(stepOf({ ...running(), pods })).toBeUndefined();
+  });
+
+  test('a version that they must not get changes nothing: the StatefulSet keeps its template', () => {
+    const refused = etcd('3.5.35');
+    expect(stepOf(refused)).toBeUndefined();
+    expect(templateOf(refused).filter((text) => text.includes('v3.5.35'))).toEqual([]);
+    expect(conditionOf(refused, 'Progressing')).toMatchObject({ status: 'False', reason: 'VersionRefused' });
+    expect(conditionOf(refused, 'Ready')).toMatchObject({ status: 'True' });
+    expect(events(refused)).toContain('VersionRefused');
+  });
+
+  test('a version that is none makes nothing of a new cluster', () => {
+    const observed = look({ spec: { engine: { type: 'Etcd', version: 'newest' } }, profile: etcdProfile });
+    expect(applies(observed)).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ status: 'False', reason: 'EngineInvalid' });
+  });
+
+  test('before another version there is a snapshot, and until then the StatefulSet keeps its template', () => {
+    const waits = etcd('3.6.8', { policies: [policyOf()] });
+    expect(stepOf(waits)).toMatchObject({ kind: 'createSnapshot' });
+    expect(templateOf(waits).filter((text) => text.includes('v3.6.8'))).toEqual([]);
+    expect(statusSaid(waits)?.operation).toMatchObject({ type: 'Update' });
+    expect(conditionOf(waits, 'Progressing')?.message).toMatch(/^RaftSnapshot c-before-[0-9a-f]+ comes before 3.6.8/);
+    expect(templateOf(etcd('3.6.8'))[0]).toContain('v3.6.8');
   });
 });
 
