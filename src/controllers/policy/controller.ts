@@ -37,12 +37,14 @@ export function clusterObstacle(
 ): Verdict | undefined {
   if (!cluster || cluster.metadata.deletionTimestamp !== undefined)
     return no('ClusterNotFound', `spec.clusterName: RaftCluster ${name} does not exist: ${runs} go on once it does`);
+  if (cluster.spec.replicas === 0)
+    return no('ClusterHibernated', `RaftCluster ${name} hibernates (spec.replicas is 0): ${runs} go on once it wakes`);
   if (!cluster.status?.formed)
     return no('ClusterNotReady', `RaftCluster ${name} is still being started or restored: ${runs} go on after that`);
   return undefined;
 }
 
-/** Wakes the policies of a cluster when it comes, goes or has formed. */
+/** Wakes the policies of a cluster when it comes, goes, has formed, falls asleep or wakes. */
 export function clusterWatch<P extends ScheduledPolicy>(
   kind: ResourceType<RaftCluster>,
   selector: Selections['own'],
@@ -54,6 +56,7 @@ export function clusterWatch<P extends ScheduledPolicy>(
     keys: (cluster: Live) => policies.cache.byIndex('cluster', keyOf(cluster)).map((policy) => keyOf(policy)),
     changed: (before: Live<RaftCluster>, after: Live<RaftCluster>) =>
       before.status?.formed !== after.status?.formed ||
+      (before.spec.replicas === 0) !== (after.spec.replicas === 0) ||
       before.metadata.deletionTimestamp !== after.metadata.deletionTimestamp,
   } as Watch<KubeObject>;
 }

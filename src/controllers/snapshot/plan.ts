@@ -163,6 +163,11 @@ function obstacle({ snapshot, cluster, store }: SnapshotObserved): Missing | und
       message: `RaftSnapshotStore ${storeName} is not ready: ${ready?.message ?? 'it has not been checked yet'}`,
     };
   const { status, spec } = cluster;
+  if (spec.replicas === 0)
+    return {
+      reason: 'ClusterHibernated',
+      message: `RaftCluster ${clusterName} hibernates (spec.replicas is 0): the snapshot is taken once it wakes`,
+    };
   if (!status?.formed)
     return {
       reason: 'ClusterNotReady',

@@ -144,6 +144,7 @@ describe('nothing piles up while something is missing', () => {
   test.each([
     ['ClusterNotFound', { cluster: undefined }],
     ['ClusterNotReady', { cluster: restoring }],
+    ['ClusterHibernated', { cluster: clusterOf('c', { replicas: 0 }, formedStatus) }],
     ['StoreNotFound', { store: undefined }],
     ['StoreNotReady', { store: storeOf('s', false) }],
   ])('%s: none is made, it is said, and the run is caught up with after', (reason, more) => {

@@ -50,6 +50,7 @@ describe('a snapshot that cannot be taken yet waits and says what would help', (
     ['ClusterNotFound', look({ cluster: clusterOf('c', {}, formedStatus, { deletionTimestamp: 'x' }) })],
     ['ClusterNotReady', look({ cluster: forming })],
     ['ClusterNotReady', look({ cluster: noQuorum })],
+    ['ClusterHibernated', look({ cluster: clusterOf('c', { replicas: 0 }, formedStatus) })],
     ['StoreNotFound', without('store')],
     ['StoreNotReady', look({ store: storeOf('s', false) })],
     ['StoreNotReady', look({ store: storeOf('s', null) })],
