@@ -2,6 +2,7 @@
 import { EmbeddedEngine } from './embedded/embedded.ts';
 import { embeddedProfile } from './embedded/profile.ts';
 import { type Endpoint, type Engine, EngineError, type EngineType } from './engine.ts';
+import { EtcdEngine } from './etcd/etcd.ts';
 import { etcdProfile } from './etcd/profile.ts';
 import type { EngineProfile } from './profile.ts';
 
@@ -22,6 +23,8 @@ export function openEngine(type: string): Engine {
   switch (type) {
     case 'Embedded':
       return new EmbeddedEngine();
+    case 'Etcd':
+      return new EtcdEngine();
     default:
       throw new EngineError('ENGINE_UNKNOWN', `unknown engine "${type}": use ${engineTypes.join(', ')}`);
   }

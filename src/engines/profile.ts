@@ -59,8 +59,6 @@ export interface MemberParts {
 export type VersionChange =
   | { readonly kind: 'same' }
   | { readonly kind: 'patch' | 'minor' }
-  /** Members do not say which release they are: another image may hold another one. */
-  | { readonly kind: 'unknown' }
   /** Members do not say which release they run: their image tells. */
   | { readonly kind: 'unknown' }
   /** `reason`: a sentence for people, such as that a downgrade would ... */

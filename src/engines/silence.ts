@@ -30,7 +30,6 @@ function reasonIn(words: string): Unavailable {
   if (/ECONNREFUSED/.test(words)) return 'refused';
   if (/EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENOTFOUND|EAI_AGAIN|Name resolution failed|ETIMEDOUT/.test(words))
     return 'unreachable';
-  if (/certificate|SSL|TLS|ERR_TLS|altname|self-signed/i.test(words)) return 'tls';
   return 'interrupted';
 }
 

@@ -1,6 +1,13 @@
 import type { ArchiveProgress, ArchiveWriting } from '../archive/types.ts';
 import { writeArchive } from '../archive/write.ts';
-import { type Endpoint, type Engine, EngineError, type Fingerprint, type OpenSnapshot } from './engine.ts';
+import {
+  type Endpoint,
+  type Engine,
+  EngineError,
+  type Fingerprint,
+  type OpenSnapshot,
+  type OpenSnapshotOptions,
+} from './engine.ts';
 
 /** How often a snapshot is begun anew because its revision was compacted before it had been fingerprinted. */
 const attempts = 3;
@@ -12,6 +19,7 @@ export interface SnapshotArchiveOptions {
   readonly now: Date;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: ArchiveProgress) => void;
+  readonly onSpooled?: (bytes: number, totalBytes: number) => void;
 }
 
 export interface SnapshotArchive extends ArchiveWriting {
@@ -30,8 +38,11 @@ export async function snapshotArchive(
   endpoints: readonly Endpoint[],
   options: SnapshotArchiveOptions,
 ): Promise<SnapshotArchive> {
-  const { cluster, now, signal, onProgress } = options;
-  const { snapshot, fingerprint } = await open(engine, endpoints, signal);
+  const { cluster, now, signal, onProgress, onSpooled } = options;
+  const { snapshot, fingerprint } = await open(engine, endpoints, {
+    ...(signal === undefined ? {} : { signal }),
+    ...(onSpooled === undefined ? {} : { onSpooled }),
+  });
   const { facts, sizeBytes } = snapshot;
   const meta = {
     version: 1,
@@ -61,14 +72,14 @@ export async function snapshotArchive(
 async function open(
   engine: Engine,
   endpoints: readonly Endpoint[],
-  signal: AbortSignal | undefined,
+  options: OpenSnapshotOptions,
 ): Promise<{ snapshot: OpenSnapshot; fingerprint: Fingerprint }> {
-  const options = signal === undefined ? {} : { signal };
+  const limits = { timeoutMs: fingerprintMs, ...(options.signal === undefined ? {} : { signal: options.signal }) };
   for (let attempt = 1; ; attempt++) {
     const snapshot = await engine.openSnapshot(endpoints, options);
     try {
       // Hashing a large state takes its time.
-      return { snapshot, fingerprint: await snapshot.fingerprint({ ...options, timeoutMs: fingerprintMs }) };
+      return { snapshot, fingerprint: await snapshot.fingerprint(limits) };
     } catch (error) {
       snapshot.close();
       const compacted = error instanceof EngineError && error.code === 'ENGINE_REVISION_UNAVAILABLE';

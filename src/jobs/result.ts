@@ -6,9 +6,9 @@
 /**
  * Flags of `raftsman job`:
  *
- *     save   --endpoints URL[,URL…] --key KEY [--cluster NAME] [--engine Embedded]
- *     verify --key KEY [--checksum sha-256=…] [--engine Embedded]
- *     fetch  --key KEY --output FILE [--checksum sha-256=…] [--engine Embedded] [--unless-exists PATH]
+ *     save   --endpoints URL[,URL…] --key KEY [--cluster NAME] [--engine Embedded|Etcd]
+ *     verify --key KEY [--checksum sha-256=…] [--engine …]
+ *     fetch  --key KEY --output FILE [--checksum sha-256=…] [--engine …] [--extract] [--unless-exists PATH] [--clear PATH]
  *     delete --key KEY
  *
  * verify and fetch refuse an archive whose state is not of the engine (`ARCHIVE_FOREIGN`) and, with `--checksum`, any

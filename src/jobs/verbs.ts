@@ -29,14 +29,20 @@ export async function save(
   const { store, key, tracker, signal } = work;
   // Before the member is asked: a store that is not there costs it nothing then.
   await store.check({ signal });
+  // What is spooled before it is saved is handled twice.
+  let spooled = 0;
   const archive = await snapshotArchive(work.engine, work.endpoints, {
     cluster: work.cluster,
     now: work.now,
     signal,
-    onProgress: ({ stateBytes, stateTotal }) => tracker.at('Saving', stateBytes, stateTotal),
+    onSpooled: (bytes, total) => {
+      spooled = total;
+      tracker.at('Saving', bytes, 2 * total);
+    },
+    onProgress: ({ stateBytes, stateTotal = 0 }) => tracker.at('Saving', spooled + stateBytes, spooled + stateTotal),
   });
   try {
-    tracker.at('Saving', 0, archive.stateBytes);
+    tracker.at('Saving', spooled, spooled + archive.stateBytes);
     const put = await store.put(key, archive.chunks, { signal, sizeHint: archive.stateBytes });
     const summary = archive.summary();
     tracker.at('Checking', archive.stateBytes, archive.stateBytes);
@@ -65,25 +71,36 @@ export async function verify(work: Work & { readonly expected: Expectation }): P
   return resultOf(key, summary);
 }
 
-/** Writes the archive itself, not its state, to `output`: there whole and verified, or not at all. */
+/** Writes the archive, or its state alone, to `output`: there whole and verified, or not at all. */
 export async function fetch(
-  work: Work & { readonly output: string; readonly expected: Expectation; readonly unlessExists?: string },
+  work: Work & {
+    readonly output: string;
+    readonly expected: Expectation;
+    readonly extract?: boolean;
+    /** The cluster has formed: nothing is done. */
+    readonly formed?: boolean;
+    readonly unlessExists?: string;
+    /** Deleted first. */
+    readonly clear?: string;
+  },
 ): Promise<ArchiveResult | DeleteResult> {
-  const { store, key, tracker, signal, output, unlessExists } = work;
-  if (unlessExists !== undefined && (await exists(unlessExists))) return { key };
+  const { store, key, tracker, signal, output, extract = false, formed = false, unlessExists, clear } = work;
+  if (formed || (unlessExists !== undefined && (await exists(unlessExists)))) return { key };
   await removePartials(output);
+  if (clear !== undefined) await rm(clear, { recursive: true, force: true });
   const { sizeBytes, chunks } = await store.get(key, { signal });
   tracker.at('Fetching', 0, sizeBytes);
   const summary = await writeAside(output, async (file) => {
     const copied = async function* () {
       for await (const chunk of chunks) {
-        await writeAll(file, chunk);
+        if (!extract) await writeAll(file, chunk);
         yield chunk;
       }
     };
     const verified = await verifyArchive(copied(), {
       signal,
       onProgress: ({ bytes }) => tracker.at('Fetching', bytes, sizeBytes),
+      ...(extract ? { onState: (chunk: Uint8Array) => writeAll(file, chunk) } : {}),
     });
     expectArchive(verified, work.expected);
     return verified;
