@@ -60,6 +60,15 @@ const everything = cluster({
   log: { snapshotThreshold: 100, snapshotPeriodSeconds: 0, trailingLogs: 0 },
   bootstrap: { restore: { storeName: 'archives', key: 'demo/2026/07/a_b-c.snap', checksum: 'ab'.repeat(32) } },
   paused: true,
+  networkPolicy: {
+    enabled: true,
+    clients: [
+      { podSelector: { matchLabels: { app: 'api' } }, namespaceSelector: {} },
+      { namespaceSelector: { matchExpressions: [{ key: 'team', operator: 'In', values: ['a', 'b'] }] } },
+      { ipBlock: { cidr: '10.0.0.0/8', except: ['10.1.0.0/16'] } },
+      { ipBlock: { cidr: 'fd00::/8' } },
+    ],
+  },
   podTemplate: {
     metadata: { labels: { team: 'data' }, annotations: { 'example.org/note': 'anything: at all' } },
     resources: {
@@ -202,7 +211,20 @@ export const refused: readonly Refused[] = [
     'spec.storage.storageClassName',
     'should match',
   ),
-  refuse(cluster({ engine: { type: 'Etcd' } }), 'spec.engine.type', 'supported values: "Embedded"'),
+  refuse(cluster({ engine: { type: 'Consul' } }), 'spec.engine.type', 'supported values: "Embedded", "Etcd"'),
+  refuse(
+    cluster({ networkPolicy: { clients: [{}] } }),
+    'spec.networkPolicy.clients must each have either ipBlock, or podSelector',
+  ),
+  refuse(
+    cluster({ networkPolicy: { clients: [{ podSelector: {}, ipBlock: { cidr: '10.0.0.0/8' } }] } }),
+    'spec.networkPolicy.clients must each have either ipBlock, or podSelector',
+  ),
+  refuse(
+    cluster({ networkPolicy: { clients: [{ ipBlock: { cidr: '10.0.0.0' } }] } }),
+    'spec.networkPolicy.clients[0].ipBlock.cidr',
+    'should match',
+  ),
   refuse(cluster({ engine: { image: '' } }), 'spec.engine.image', 'at least 1 chars long'),
   refuse(
     cluster({ engine: { embedded: { electionMilliseconds: 499 } } }),
