@@ -80,23 +80,21 @@ export function secureServer({ certificates, onConnection, onRefused, protocol }
   });
   // Every connection takes the newest context. `setSecureContext` is there for that, but loses `allowPartialTrustChain`.
   Object.defineProperty(server, '_sharedCreds', { get: () => certificates.context });
-  /** By socket as it came: its address is not known any more when it has been refused. */
-  const unsecured = new Map<Socket, string>();
+  const unsecured = new Set<Socket>();
+  /** Of sockets as they came: it is not known any more when one has been refused. */
+  const addresses = new WeakMap<Socket, string>();
+  const rawOf = (socket: TLSSocket): Socket => (socket as unknown as { readonly _parent: Socket })._parent;
+  const addressOf = (socket: TLSSocket): string => addresses.get(rawOf(socket)) ?? 'unknown';
   server.prependListener('connection', (socket: Socket) => {
-    unsecured.set(socket, String(socket.remoteAddress));
+    addresses.set(socket, String(socket.remoteAddress));
+    unsecured.add(socket);
     socket.once('close', () => unsecured.delete(socket));
   });
-  const addressOf = (socket: TLSSocket): string => {
-    const { _parent: raw } = socket as unknown as { _parent?: Socket };
-    return (raw && unsecured.get(raw)) ?? String(socket.remoteAddress);
-  };
   server.on('secureConnection', (socket) => {
-    const address = addressOf(socket);
-    const { _parent: raw } = socket as unknown as { _parent?: Socket };
-    if (raw) unsecured.delete(raw);
+    unsecured.delete(rawOf(socket));
     const objection = certificates.areRequired ? certificates.objection(socket) : undefined;
     if (objection === undefined) return onConnection(socket);
-    onRefused(address, objection);
+    onRefused(addressOf(socket), objection);
     socket.on('error', () => {});
     socket.destroy();
   });
@@ -109,7 +107,7 @@ export function secureServer({ certificates, onConnection, onRefused, protocol }
   const close = server.close.bind(server);
   server.close = (callback) => {
     close(callback);
-    for (const socket of unsecured.keys()) socket.destroy();
+    for (const socket of unsecured) socket.destroy();
     return server;
   };
   return server;
