@@ -20,6 +20,8 @@ export const FORMED = 'raftsman.dev/formed';
 export const MEMBER = 'raftsman.dev/member';
 /** On member pods: a hash of what they run. A pod whose hash differs from the StatefulSet's is out of date. */
 export const TEMPLATE = 'raftsman.dev/template';
+/** On member pods: a hash of the CAs that they trust, where they read those only when they start. */
+export const TRUST = 'raftsman.dev/trust';
 /** On member pods: a hash of what they restore from. It counts only until the cluster has formed. */
 export const RESTORE_TEMPLATE = 'raftsman.dev/restore-template';
 

@@ -90,6 +90,8 @@ export interface EngineProfile {
    */
   versionChange(from: string, to: string, running?: readonly string[]): VersionChange;
   member(input: MemberInput): MemberParts;
+  /** Members take note of a change of the CAs that they trust while they run. Their own certificates all do. */
+  readonly reloadsTrust: boolean;
   /**
    * How many learners a cluster of members of this version takes at once. The members hold each other to it when they apply
    * a change, so that all must have been told the same: those of another version may not have been.

@@ -39,7 +39,7 @@ import { classesToGrow } from './disks.ts';
 import { type MemberView, type MemberViews, podReady } from './members.ts';
 import { STEP_RETRY_MS } from './membership.ts';
 import { type ClusterAction, type ClusterObserved, PARTS, type Part, planCluster } from './plan.ts';
-import { endpointOf, performStep, proveSize, type StepOutcome } from './steps.ts';
+import { performStep, proveSize, type StepOutcome } from './steps.ts';
 
 export const CLUSTER_CONTROLLER = 'cluster';
 
@@ -116,7 +116,7 @@ export function clusterController(world: World): ClusterController {
     polls.ask(
       key,
       members.flatMap((pod) => {
-        const endpoint = endpointOf(pod);
+        const endpoint = world.certificates.endpoint(cluster, pod);
         if (!endpoint) return [];
         // A container that was started again is another process: what the one before said does not count.
         const restarts = pod.status?.containerStatuses?.[0]?.restartCount ?? 0;
@@ -132,7 +132,9 @@ export function clusterController(world: World): ClusterController {
         };
       }),
     );
-    return new Map([...polls.answers(key)].map(([name, answer]) => [name, viewOf(answer)]));
+    const seen = new Map([...polls.answers(key)].map(([name, answer]) => [name, viewOf(answer)]));
+    if ([...seen.values()].some(({ reason }) => reason === 'tls')) world.certificates.distrust(cluster);
+    return seen;
   }
 
   async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {
@@ -144,6 +146,9 @@ export function clusterController(world: World): ClusterController {
       notNow.delete(key);
       return {};
     }
+    // The controller of certificates wakes this one once it knows.
+    const tls = world.certificates.of(cluster);
+    if (tls === undefined) return {};
     const members = views.pods.byIndex('cluster', key).filter(isMember);
     const storeName = cluster.spec.bootstrap?.restore.storeName;
     const store = storeName && views.stores.get(keyOf({ ...refOf(key), name: storeName }));
@@ -155,6 +160,7 @@ export function clusterController(world: World): ClusterController {
       disks: views.disks.byIndex('cluster', key),
       mayGrow: await mayGrow(cluster, views.disks.byIndex('cluster', key), context.signal),
       ...(store ? { store } : {}),
+      ...(tls.kind === 'on' ? { tls } : {}),
       views: askMembers(key, cluster, members),
       snapshots: views.snapshots.cache.byIndex('cluster', key),
       policies: views.policies.cache.byIndex('cluster', key),

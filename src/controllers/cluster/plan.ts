@@ -14,6 +14,7 @@ import { FORMED, MEMBER, TOKEN } from '../labels.ts';
 import { same } from '../manifests.ts';
 import { DISK, ordinalOf } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
+import type { TlsState } from '../tls/state.ts';
 import { planDisks, templateSize } from './disks.ts';
 import { leadership, type MemberViews, observeMembers } from './members.ts';
 import { type DiskMark, memberList, newcomerOf, planMembership, sizeOf } from './membership.ts';
@@ -49,6 +50,8 @@ export interface ClusterObserved {
   readonly refused?: string;
   /** Why the step that was last tried, several times, must wait. */
   readonly notNow?: string;
+  /** What is known of the members' certificates; absent: they have none, and speak plain text. */
+  readonly tls?: Extract<TlsState, { kind: 'on' }>;
   /** The other object that holds `status.operation` is gone or has ended. */
   readonly holderEnded?: boolean;
 }
@@ -111,6 +114,7 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     size,
     ...listed,
     ...(born === undefined ? {} : { templateSize: born }),
+    ...(observed.tls?.trust === undefined ? {} : { trust: observed.tls.trust }),
     ...(bootstrap.kind === 'archive' ? { bootstrap: bootstrap.bootstrap } : {}),
   };
   const leader = leadership(members).leader;
@@ -130,6 +134,8 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   const blocked: Blocked | undefined =
     origin.blocked ??
     (bootstrap.kind === 'blocked' ? bootstrap.blocked : undefined) ??
+    // Nobody can say what members would have to trust.
+    (observed.tls && observed.tls.trust === undefined ? observed.tls.report : undefined) ??
     (children.statefulSet === undefined ? update.refused : undefined);
   const acts = blocked === undefined && !spec.paused;
   const disksMatter = planDisks({

@@ -5,11 +5,12 @@ import type { Member, MemberArchive } from '../../engines/engine.ts';
 import { profileOf } from '../../engines/open.ts';
 import type { Manifest, OwnerReference } from '../../kube/objects.ts';
 import { checksumOfHex } from '../job.ts';
-import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN } from '../labels.ts';
+import { memberSelector, objectLabels, podLabels, RESTORE_TEMPLATE, TEMPLATE, TOKEN, TRUST } from '../labels.ts';
 import { hashOf } from '../manifests.ts';
-import { clusterNames, DISK, memberHost, memberNames, ordinalOf, PORTS } from '../names.ts';
+import { clusterNames, DISK, memberHost, memberNames, ordinalOf, PORTS, schemeOf } from '../names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from '../restricted.ts';
 import { storeEnvironment, storeMounts, storeVolumes } from '../store/access.ts';
+import { certificatesAt, certificatesMount, certificatesVolume } from '../tls/resources.ts';
 import { placement } from './placement.ts';
 import { disruptionBudgetSpec, networkPolicySpec } from './protection.ts';
 
@@ -41,6 +42,8 @@ export interface ClusterInput {
   readonly joining?: string;
   /** Absent for a cluster that starts empty, and once it has formed. */
   readonly bootstrap?: Bootstrap;
+  /** A hash of the CAs that members trust, where they have certificates. */
+  readonly trust?: string;
   /** The size in the StatefulSet's template of disks, which cannot change while it lives. Absent: what spec says. */
   readonly templateSize?: string;
   /** What the StatefulSet goes on making members of, for as long as they must not get what spec asks for. */
@@ -102,7 +105,8 @@ function config(input: ClusterInput): Manifest {
 /** Who a member without data asks, and whom it believes to be with: the list as it is, in the order of ordinals. */
 function initialCluster({ cluster, names, size }: ClusterInput): string {
   const { name, namespace = 'default' } = cluster.metadata;
-  const urlOf = (member: string) => `http://${memberHost(name, namespace, member)}:${PORTS.peer}`;
+  const scheme = schemeOf(cluster);
+  const urlOf = (member: string) => `${scheme}://${memberHost(name, namespace, member)}:${PORTS.peer}`;
   const ordinal = (member: string) => ordinalOf(name, member) ?? 0;
   const members = names ? [...names].sort((a, b) => ordinal(a) - ordinal(b)) : memberNames(name, size);
   return members.map((member) => `${member}=${urlOf(member)}`).join(',');
@@ -199,14 +203,24 @@ function statefulSet(input: ClusterInput): Manifest {
  * leaves the template once the cluster has formed, and no member is restarted for that.
  */
 export function memberTemplate(input: ClusterInput) {
-  const { pod, parts } = memberPod(input);
-  const { container, initContainers, restore } = parts;
+  const { pod, parts, reloadsTrust } = memberPod(input);
+  const { initContainers, restore } = parts;
   const template = input.cluster.spec.podTemplate?.metadata;
+  const secured = schemeOf(input.cluster) === 'https';
+  const container = secured ? withMount(parts.container) : parts.container;
+  // A member that reads once whom it trusts is replaced when that changes.
+  const trust: Readonly<Record<string, string>> =
+    input.trust === undefined || reloadsTrust ? {} : { [TRUST]: input.trust };
   const hashes = {
-    [TEMPLATE]: hashOf([{ pod, container, initContainers }, template]),
+    ...trust,
+    [TEMPLATE]: hashOf([{ pod, container, initContainers, ...trust }, template]),
     ...(restore ? { [RESTORE_TEMPLATE]: hashOf(restore) } : {}),
   };
   const init = [...(restore?.initContainers ?? []), ...initContainers];
+  const volumes = [
+    ...(secured ? [certificatesVolume(input.cluster, ['server', 'peer'])] : []),
+    ...(restore?.volumes ?? []),
+  ];
   return {
     metadata: {
       labels: { ...template?.labels, ...podLabels(input.cluster.metadata.name, 'member') },
@@ -216,9 +230,14 @@ export function memberTemplate(input: ClusterInput) {
       ...pod,
       ...(init.length > 0 ? { initContainers: init } : {}),
       containers: [restore ? { ...container, args: [...container.args, ...restore.args] } : container],
-      ...(restore && restore.volumes.length > 0 ? { volumes: restore.volumes } : {}),
+      ...(volumes.length > 0 ? { volumes } : {}),
     },
   };
+}
+
+function withMount<C extends Json>(container: C): C {
+  const mounts = (container['volumeMounts'] ?? []) as readonly Json[];
+  return { ...container, volumeMounts: [...mounts, certificatesMount] };
 }
 
 function memberPod({ cluster, settings, token, bootstrap }: ClusterInput) {
@@ -239,7 +258,8 @@ function memberPod({ cluster, settings, token, bootstrap }: ClusterInput) {
     }),
     ...placement(name, template),
   };
-  const parts = profileOf(spec.engine.type).member({
+  const profile = profileOf(spec.engine.type);
+  const parts = profile.member({
     spec,
     settings,
     host: memberHost(name, metadata.namespace ?? 'default', '$(POD_NAME)'),
@@ -247,9 +267,12 @@ function memberPod({ cluster, settings, token, bootstrap }: ClusterInput) {
     config: clusterNames(name).config,
     disk: DISK,
     containerSecurityContext,
+    ...(schemeOf(cluster) === 'https'
+      ? { tls: { server: certificatesAt('server'), peer: certificatesAt('peer') } }
+      : {}),
     ...(bootstrap ? { archive: archiveOf(bootstrap) } : {}),
   });
-  return { pod, parts };
+  return { pod, parts, reloadsTrust: profile.reloadsTrust };
 }
 
 function archiveOf({ store, key, checksum }: Bootstrap): MemberArchive {

@@ -4,6 +4,7 @@ import { findCondition, isTrue, type Observation, setCondition } from '../../api
 import type { EventInput } from '../../kube/contract.ts';
 import { note, warning } from '../events.ts';
 import { memberSelector, RESTORE_REVISION } from '../labels.ts';
+import type { CertificatesReport } from '../tls/state.ts';
 import { leadership, type MemberObserved } from './members.ts';
 import type { ClusterObserved } from './plan.ts';
 import type { Held } from './step.ts';
@@ -66,6 +67,7 @@ export function clusterStatus(input: StatusInput): RaftClusterStatus {
     formed: formed || undefined,
     size: input.size,
     operation: input.operation,
+    certificatesExpire: observed.tls?.report.expires,
     alarms: alarmsOf(members),
     members: members.map((member) => memberStatus(member, old?.members)),
     lastSnapshot: last,
@@ -150,7 +152,12 @@ function observations(input: StatusInput, ready: number, leader: string | undefi
     { type: 'Ready', ...readyCondition(look) },
     { type: 'Progressing', ...progressing(look) },
     { type: 'Degraded', ...degraded(look) },
+    ...(observed.tls ? [certificatesReady(observed.tls.report)] : []),
   ].map((one) => ({ ...one, message: one.message.slice(0, 4096) }));
+}
+
+function certificatesReady({ status, reason, message }: CertificatesReport): Observation {
+  return { type: 'CertificatesReady', status, reason, message };
 }
 
 interface Look {
@@ -284,6 +291,9 @@ export function clusterEvents(before: RaftClusterStatus | undefined, after: Raft
   const degraded = now('Degraded');
   if (degraded?.status === 'True' && degraded.reason !== was('Degraded')?.reason)
     events.push(warning(degraded.reason, 'WatchMembers', degraded.message));
+  const certificates = now('CertificatesReady');
+  if (certificates?.status === 'False' && certificates.reason !== was('CertificatesReady')?.reason)
+    events.push(warning(certificates.reason, 'WatchCertificates', certificates.message));
   const blocked = progressing?.status === 'False' && !['UpToDate', 'Paused'].includes(progressing.reason);
   if (blocked && progressing.reason !== was('Progressing')?.reason)
     events.push(warning(progressing.reason, 'CreateMembers', progressing.message));

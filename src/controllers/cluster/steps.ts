@@ -7,10 +7,10 @@ import { raftSnapshot } from '../../api/kinds.ts';
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import { type Endpoint, type Engine, EngineError, type Member, type MemberStatus } from '../../engines/engine.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../../kube/errors.ts';
-import { type Pod, persistentVolumeClaims, pods, statefulSets } from '../../kube/kinds.ts';
+import { persistentVolumeClaims, pods, statefulSets } from '../../kube/kinds.ts';
 import { keyOf, type Live, type ObjectRef, type ResourceType, refOf } from '../../kube/objects.ts';
 import { COMPONENT, MEMBER } from '../labels.ts';
-import { clusterNames, DISK, memberOfUrl, memberUrl, ordinalOf } from '../names.ts';
+import { clusterNames, DISK, memberOfUrl, ordinalOf } from '../names.ts';
 import type { World } from '../world.ts';
 import { messageOf } from '../writes.ts';
 import type { ClusterStep, Newcomer } from './step.ts';
@@ -109,7 +109,7 @@ interface Present {
 }
 
 /** The members that answer right now, and the list that they agree on. */
-interface Crew {
+export interface Crew {
   readonly engine: Engine;
   readonly present: readonly Present[];
   readonly leader: Present;
@@ -117,14 +117,14 @@ interface Crew {
   readonly list: readonly Member[];
 }
 
-async function muster(world: World, cluster: Live<RaftCluster>, signal: AbortSignal): Promise<Crew | NotNow> {
+export async function muster(world: World, cluster: Live<RaftCluster>, signal: AbortSignal): Promise<Crew | NotNow> {
   const engine = world.engine(cluster.spec.engine.type);
   const key = keyOf(cluster);
   const asked = world.views.pods
     .byIndex('cluster', key)
     .filter((pod) => pod.metadata.labels?.[COMPONENT] === 'member')
     .map(async (pod): Promise<Present[]> => {
-      const endpoint = endpointOf(pod);
+      const endpoint = world.certificates.endpoint(cluster, pod);
       if (!endpoint) return [];
       try {
         const status = await engine.status(endpoint, { signal, timeoutMs: ASK_TIMEOUT_MS });
@@ -146,12 +146,6 @@ async function muster(world: World, cluster: Live<RaftCluster>, signal: AbortSig
   const endpoints = [leader, ...others].map(({ endpoint }) => endpoint);
   const list = await engine.members(endpoints, { signal, timeoutMs: CHANGE_TIMEOUT_MS });
   return { engine, present, leader, endpoints, list };
-}
-
-/** Where the operator reaches a member: undefined while its pod has no address, or goes. */
-export function endpointOf({ status, metadata }: Live<Pod>): Endpoint | undefined {
-  if (!status?.podIP || status.phase !== 'Running' || metadata.deletionTimestamp !== undefined) return undefined;
-  return { url: memberUrl(status.podIP) };
 }
 
 function nameOf({ metadata }: Live<RaftCluster>, member: Member) {

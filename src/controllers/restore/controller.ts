@@ -20,7 +20,7 @@ import {
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { podReady } from '../cluster/members.ts';
 import { CLUSTER, COMPONENT, RESTORE } from '../labels.ts';
-import { jobNames, memberUrl } from '../names.ts';
+import { jobNames } from '../names.ts';
 import { Polls, type Question } from '../polls.ts';
 import { followJobs, progressOf, progressPolls } from '../progress.ts';
 import { byLabel, jobsOf, selections, type World } from '../world.ts';
@@ -158,13 +158,12 @@ export function restoreController(world: World): RestoreController {
     if (target && serves && revision !== undefined) {
       const engine = world.engine(target.spec.engine.type);
       for (const pod of members(targetKey)) {
-        const ip = pod.status?.podIP;
-        if (!ip || !podReady(pod)) continue;
+        const endpoint = world.certificates.endpoint(target, pod);
+        if (!endpoint || !podReady(pod)) continue;
         questions.push({
           id: pod.metadata.name,
-          of: `${pod.metadata.uid} ${ip} ${revision}`,
-          ask: (signal) =>
-            engine.fingerprint({ url: memberUrl(ip) }, revision, { signal, timeoutMs: PROOF_TIMEOUT_MS }),
+          of: `${pod.metadata.uid} ${endpoint.url} ${revision}`,
+          ask: (signal) => engine.fingerprint(endpoint, revision, { signal, timeoutMs: PROOF_TIMEOUT_MS }),
         });
       }
     }

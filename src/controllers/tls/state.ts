@@ -72,8 +72,9 @@ export class Certificates {
     return this.#distrusted.has(keyOf(cluster));
   }
 
-  /** Where the operator reaches a member, which has to prove its name. Undefined while it has no address. */
+  /** Where the operator reaches a member, which has to prove its name. Undefined while it has no address, or goes. */
   endpoint(cluster: Live<RaftCluster>, pod: Live<Pod>): Endpoint | undefined {
+    if (pod.status?.phase !== 'Running' || pod.metadata.deletionTimestamp !== undefined) return undefined;
     const state = this.of(cluster);
     if (state?.kind === 'off') return endpointOf(cluster, pod);
     return state?.credentials && endpointOf(cluster, pod, state.credentials);

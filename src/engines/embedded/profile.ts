@@ -24,6 +24,7 @@ export const embeddedProfile: EngineProfile = {
   type: 'Embedded',
   ports,
   defaultVersion: version,
+  reloadsTrust: true,
   image: (engine, settings) => engine.image ?? settings.image,
   problems({ flags = {}, version: wanted }) {
     const wrong = wanted === undefined ? undefined : invalidVersion(wanted);

@@ -34,6 +34,8 @@ const owned: Readonly<Record<string, string>> = {
   'peer-client-cert-file': 'spec.tls',
   'peer-client-key-file': 'spec.tls',
   'peer-auto-tls': 'spec.tls',
+  'peer-skip-client-san-verification': 'spec.tls',
+  'experimental-peer-skip-client-san-verification': 'spec.tls',
   'max-learners': '',
   logger: '',
   'log-outputs': '',

@@ -33,6 +33,8 @@ export const revisionBump = 1_000_000_000;
 export const etcdProfile: EngineProfile = {
   type: 'Etcd',
   ports,
+  // It reads certificates at every handshake, and --trusted-ca-file only when it starts.
+  reloadsTrust: false,
   defaultVersion: '3.6.8',
   image({ image, version }, { repositories }) {
     if (image !== undefined) return image;
@@ -67,7 +69,10 @@ function member(input: MemberInput): MemberParts {
   const { engine, log } = spec;
   const { scheme, flags } = tlsOf(input);
   const version = flagsVersion(engine);
-  const catchup = before(version, '3.6.0') ? 'experimental-snapshot-catchup-entries' : 'snapshot-catchup-entries';
+  const experimental = before(version, '3.6.0') ? 'experimental-' : '';
+  const catchup = `${experimental}snapshot-catchup-entries`;
+  // Peers are known by a CA of their own. By default etcd asks DNS as well, which learns of a new pod later than its peers.
+  const peers = scheme === 'http' ? [] : [`--${experimental}peer-skip-client-san-verification=true`];
   return {
     container: {
       name: memberContainer,
@@ -92,6 +97,7 @@ function member(input: MemberInput): MemberParts {
         '--logger=zap',
         '--log-outputs=stderr',
         ...flags,
+        ...peers,
         ...extraFlags(engine.flags),
       ],
       env: [
