@@ -138,6 +138,8 @@ environment:
   KUBECONFIG                which cluster; in a pod, the pod's service account
   RAFTSMAN_IMAGE            the image of members and Jobs: this very program's
   RAFTSMAN_IMAGE_PULL_POLICY  Always, IfNotPresent (default) or Never
+  RAFTSMAN_ETCD_REPOSITORY  where etcd's images are, without a tag (default quay.io/coreos/etcd)
+  RAFTSMAN_ETCD_REPOSITORY  where the images of etcd come from, without a tag (quay.io/coreos/etcd)
   POD_NAME, POD_NAMESPACE   who we are, and where the Lease of the election is
 `;
 

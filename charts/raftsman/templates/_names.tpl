@@ -73,9 +73,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [pods]
   verbs: [get, list, watch, delete]
 - apiGroups: [""]
-  # A disk is marked once its cluster has formed, so that its loss is never taken for a new cluster. Never deleted.
+  # A disk is marked with the cluster and member whose data it holds, so that its loss is never taken for a new cluster.
+  # It is deleted only when that member has been removed from its cluster and another takes its place.
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, patch, delete]
 - apiGroups: [""]
   # Certificates of clusters are made, renewed and watched, by our own label; Kubernetes cannot narrow list and watch any
   # further. Others' Secrets are read by name only: those that a RaftCluster or RaftSnapshotStore names. None is deleted.
