@@ -1,9 +1,11 @@
 /** What goes wrong on the worst night: archives that are not what they should be, and things that are missing. */
 import { createHash } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { differences, readData, writeData } from './data.ts';
 import { condition, type Kubectl } from './kubectl.ts';
-import { example, newNamespace, onCluster, ready, removeNamespace } from './namespace.ts';
+import { example, newNamespace, onCluster, ready, removeNamespace, root } from './namespace.ts';
 
 let kubectl: Kubectl;
 beforeAll(async () => {
@@ -130,27 +132,6 @@ test('a restore never touches a cluster that exists', async () => {
   expect(differences(written.expected, items)).toEqual([]);
 }, 180_000);
 
-test('every key written before the leader is killed is there afterwards', async () => {
-  const leader = String((await kubectl.get('raftcluster', 'demo'))?.status?.['leader']);
-  const written = await onCluster(kubectl, 'demo', (url) => writeData(url, 'failover', 300));
-  const uid = (await kubectl.get('pod', leader))!.metadata.uid;
-  await kubectl.run(['delete', 'pod', leader, '--grace-period=0', '--force']);
-  await kubectl.until(
-    'another leader',
-    60_000,
-    async () => {
-      const cluster = await kubectl.get('raftcluster', 'demo');
-      const pod = await kubectl.get('pod', leader);
-      return pod !== undefined && pod.metadata.uid !== uid && condition(cluster, 'Ready')?.status === 'True';
-    },
-    () => kubectl.run(['describe', 'raftcluster', 'demo']),
-  );
-  await ready(kubectl, 'demo');
-  const { items } = await onCluster(kubectl, 'demo', readData);
-  const found = items.filter((item) => item.key.startsWith('failover/'));
-  expect(differences(written.expected, found)).toEqual([]);
-}, 240_000);
-
 test('a store whose Secret or bucket is missing says so, and heals by itself', async () => {
   const [secret, store] = example('store-s3.yaml').split('---\n') as [string, string];
   const named = (text: string) =>
@@ -173,19 +154,8 @@ test('a store whose Secret or bucket is missing says so, and heals by itself', a
   expect(condition(nowhere, 'Ready')?.message).toMatch(/no-such-bucket/);
 }, 240_000);
 
-test('every example is accepted by the API server, and replicas cannot be changed behind the members’ backs', async () => {
-  for (const file of [
-    'cluster',
-    'cluster-tuned',
-    'store-s3',
-    'store-volume',
-    'snapshot',
-    'policy',
-    'policy-nightly',
-    'restore',
-    'restore-from-archive',
-  ]) {
-    await kubectl.in('default').run(['apply', '--dry-run=server', '-f', '-'], example(`${file}.yaml`));
+test('every example is accepted by the API server', async () => {
+  for (const file of readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.yaml'))) {
+    await kubectl.in('default').run(['apply', '--dry-run=server', '-f', '-'], example(file));
   }
-  await expect(kubectl.run(['scale', 'raftcluster', 'demo', '--replicas=5'])).rejects.toThrow(/spec\.replicas/);
 }, 120_000);

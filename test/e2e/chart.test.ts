@@ -20,7 +20,7 @@ test('a value that is wrong is refused with its name', async () => {
   await expect(run(helm(), ['template', 't', chart, '--set', 'imagee.tag=x'])).rejects.toThrow(/imagee/);
 });
 
-test('the operator may read no Secret lists, create no pods and touch nothing outside its kinds', async () => {
+test('the operator may create no pods, delete no Secrets and clusters, and touch nothing outside its kinds', async () => {
   const kubectl = new Kubectl({
     kubectl: process.env['RAFTSMAN_E2E_KUBECTL']!,
     kubeconfig: kubeconfig(),
@@ -32,18 +32,18 @@ test('the operator may read no Secret lists, create no pods and touch nothing ou
       .then((text) => text.trim())
       .catch(() => 'no');
   expect({
-    listSecrets: await may('list', 'secrets'),
+    deleteSecrets: await may('delete', 'secrets'),
     createPods: await may('create', 'pods'),
     execPods: await may('create', 'pods/exec'),
     deleteClusters: await may('delete', 'raftclusters.raftsman.dev'),
-    deletePersistentVolumeClaims: await may('delete', 'persistentvolumeclaims'),
+    createPersistentVolumeClaims: await may('create', 'persistentvolumeclaims'),
     createRoles: await may('create', 'clusterroles'),
   }).toEqual({
-    listSecrets: 'no',
+    deleteSecrets: 'no',
     createPods: 'no',
     execPods: 'no',
     deleteClusters: 'no',
-    deletePersistentVolumeClaims: 'no',
+    createPersistentVolumeClaims: 'no',
     createRoles: 'no',
   });
   expect(await may('create', 'statefulsets.apps')).toBe('yes');

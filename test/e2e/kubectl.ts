@@ -42,6 +42,11 @@ export class Kubectl {
     this.namespace = options.namespace;
   }
 
+  /** The kubeconfig that it uses, for clients that are not kubectl. */
+  get kubeconfig(): string | undefined {
+    return this.#options.kubeconfig;
+  }
+
   in(namespace: string): Kubectl {
     return new Kubectl({ ...this.#options, namespace });
   }

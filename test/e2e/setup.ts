@@ -3,8 +3,10 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { startCluster } from '../kubernetes/cluster.ts';
+import { etcdImage } from '../kubernetes/etcd-image.ts';
 import { tool } from '../kubernetes/go-build.ts';
 import { buildImage } from '../kubernetes/image-build.ts';
+import { etcdVersions } from '../kubernetes/parts.ts';
 import { toStderr } from '../kubernetes/progress.ts';
 import { install } from './install.ts';
 import { Kubectl } from './kubectl.ts';
@@ -23,10 +25,11 @@ export default async function setup(): Promise<void> {
   try {
     await bundled;
     await buildImage({ name, file: join(root, 'Dockerfile'), tag: image }, progress);
+    for (const version of etcdVersions) await etcdImage(name, version, progress);
     const kubectlPath = await tool('kubectl');
     const helm = await tool('helm');
     const kubectl = new Kubectl({ kubectl: kubectlPath, kubeconfig: cluster.kubeconfig, namespace: 'default' });
-    await install({ helm, kubeconfig: cluster.kubeconfig, kubectl, image });
+    await install({ helm, kubeconfig: cluster.kubeconfig, kubectl, image, values: ['etcd.repository=etcd'] });
     process.env['RAFTSMAN_E2E_KUBECONFIG'] = cluster.kubeconfig;
     process.env['RAFTSMAN_E2E_KUBECTL'] = kubectlPath;
     process.env['RAFTSMAN_E2E_HELM'] = helm;

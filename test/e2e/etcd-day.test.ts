@@ -1,0 +1,4 @@
+import { etcd } from './engines.ts';
+import { tellDay } from './whole-day.ts';
+
+tellDay(etcd);

@@ -1,0 +1,227 @@
+/** A RaftCluster on a real node as a test sees it: what it says of itself, where its members are, their processes and disks. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { MemberState, MemberStatus, RaftCluster } from '../../src/api/cluster.ts';
+import { findCondition, isTrue } from '../../src/api/conditions.ts';
+import { raftCluster } from '../../src/api/kinds.ts';
+import { clusterNames, memberUrl, ordinalOf } from '../../src/controllers/names.ts';
+import { createClient } from '../../src/kube/client.ts';
+import { connect } from '../../src/kube/connection.ts';
+import type { KubeClient } from '../../src/kube/contract.ts';
+import {
+  type PersistentVolumeClaim,
+  type Pod,
+  persistentVolumeClaims,
+  pods as podType,
+  services,
+} from '../../src/kube/kinds.ts';
+import type { Live, ResourceType } from '../../src/kube/objects.ts';
+import type { Kubectl } from './kubectl.ts';
+
+const clusterType = raftCluster as ResourceType<RaftCluster>;
+const lookEveryMs = 100;
+
+export class LiveCluster {
+  readonly name: string;
+  readonly kubectl: Kubectl;
+  readonly kube: KubeClient;
+  readonly #followed = new AbortController();
+  readonly #following: Promise<void>;
+  #serviceUrl: string | undefined;
+  #memberUrls: readonly string[] = [];
+
+  static async of(kubectl: Kubectl, name: string): Promise<LiveCluster> {
+    const { kubeconfig } = kubectl;
+    return new LiveCluster(kubectl, name, createClient(await connect(kubeconfig === undefined ? {} : { kubeconfig })));
+  }
+
+  private constructor(kubectl: Kubectl, name: string, kube: KubeClient) {
+    this.kubectl = kubectl;
+    this.name = name;
+    this.kube = kube;
+    this.#following = this.#follow();
+  }
+
+  #ref(name: string) {
+    return { name, namespace: this.kubectl.namespace };
+  }
+
+  /** Where clients may go, as they would learn it: half of them know the Service, half the members. */
+  endpoints(writer: number): readonly string[] {
+    return writer % 2 === 0 && this.#serviceUrl !== undefined ? [this.#serviceUrl] : this.#memberUrls;
+  }
+
+  /** Members that may have been asked to go are no endpoints any more, those not ready yet are. */
+  async #follow(): Promise<void> {
+    while (!this.#followed.signal.aborted) {
+      try {
+        const service = await this.kube.find(services, this.#ref(clusterNames(this.name).client));
+        const { clusterIP } = (service as { spec?: { clusterIP?: string } } | undefined)?.spec ?? {};
+        this.#serviceUrl = clusterIP === undefined ? undefined : memberUrl(clusterIP);
+        const pods = await this.pods();
+        this.#memberUrls = pods.flatMap(({ metadata, status }) =>
+          status?.podIP === undefined || metadata.deletionTimestamp !== undefined ? [] : [memberUrl(status.podIP)],
+        );
+      } catch {
+        // The API server is busy: what was known stays.
+      }
+      await delay(400, undefined, { signal: this.#followed.signal }).catch(() => {});
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#followed.abort();
+    await this.#following;
+    this.kube.close();
+  }
+
+  get(): Promise<Live<RaftCluster>> {
+    return this.kube.get(clusterType, this.#ref(this.name));
+  }
+
+  /** The member pods, by ordinal. */
+  async pods(): Promise<Live<Pod>[]> {
+    const { items } = await this.kube.listAll(podType, { namespace: this.kubectl.namespace });
+    return items
+      .flatMap((pod) => {
+        const ordinal = ordinalOf(this.name, pod.metadata.name);
+        return ordinal === undefined ? [] : [{ ordinal, pod }];
+      })
+      .sort((a, b) => a.ordinal - b.ordinal)
+      .map(({ pod }) => pod);
+  }
+
+  async pod(member: string): Promise<Live<Pod> | undefined> {
+    return this.kube.find(podType, this.#ref(member));
+  }
+
+  async disks(): Promise<Live<PersistentVolumeClaim>[]> {
+    const { items } = await this.kube.listAll(persistentVolumeClaims, { namespace: this.kubectl.namespace });
+    return items.filter(({ metadata }) => ordinalOf(this.name, metadata.name, 'data-') !== undefined);
+  }
+
+  /** Addresses of members that have one, by ordinal. */
+  async urls(): Promise<string[]> {
+    return (await this.pods()).flatMap(({ status }) => (status?.podIP === undefined ? [] : [memberUrl(status.podIP)]));
+  }
+
+  async leader(): Promise<string> {
+    const cluster = await this.until('to name its leader', 30_000, ({ status }) => status?.leader !== undefined);
+    return cluster.status!.leader!;
+  }
+
+  async follower(): Promise<string> {
+    const leader = await this.leader();
+    const found = (await this.pods()).find(({ metadata }) => metadata.name !== leader);
+    if (found === undefined) throw new Error(`${this.name} has no follower`);
+    return found.metadata.name;
+  }
+
+  async memberStatus(member: string): Promise<MemberStatus | undefined> {
+    return (await this.get()).status?.members?.find(({ name }) => name === member);
+  }
+
+  /** Waits until the cluster is as `holds` says, and returns it. */
+  async until(
+    what: string,
+    milliseconds: number,
+    holds: (cluster: Live<RaftCluster>) => boolean | Promise<boolean>,
+  ): Promise<Live<RaftCluster>> {
+    const end = performance.now() + milliseconds;
+    for (;;) {
+      const cluster = await this.get();
+      if (await holds(cluster)) return cluster;
+      if (performance.now() > end) {
+        const seen = await this.kubectl.run(['get', 'pods,pvc', '-o', 'wide']);
+        throw new Error(
+          `waited ${Math.round(milliseconds / 1000)} s for ${this.name} ${what}\n${JSON.stringify(cluster.status, null, 1)}\n${seen}`,
+        );
+      }
+      await delay(lookEveryMs);
+    }
+  }
+
+  /** Until all is done that is to be done: so many members, all of them serving, nothing underway. */
+  calm(size: number, milliseconds = 90_000): Promise<Live<RaftCluster>> {
+    return this.until(`to be calm with ${size} members`, milliseconds, async (cluster) => isCalm(cluster, size));
+  }
+
+  untilMember(member: string, state: MemberState, milliseconds: number): Promise<Live<RaftCluster>> {
+    return this.until(`to show ${member} as ${state}`, milliseconds, ({ status }) =>
+      (status?.members ?? []).some((one) => one.name === member && one.state === state),
+    );
+  }
+
+  untilCondition(
+    type: string,
+    wanted: { readonly status?: string; readonly reason?: string; readonly message?: RegExp },
+    milliseconds: number,
+  ): Promise<Live<RaftCluster>> {
+    return this.until(`to say ${type} ${JSON.stringify(wanted)} ${wanted.message}`, milliseconds, ({ status }) => {
+      const found = findCondition(status?.conditions, type);
+      return (
+        found !== undefined &&
+        (wanted.status ?? found.status) === found.status &&
+        (wanted.reason ?? found.reason) === found.reason &&
+        (wanted.message?.test(found.message) ?? true)
+      );
+    });
+  }
+
+  /** Edits the manifest, as a person would. */
+  edit(spec: object): Promise<string> {
+    const patch = JSON.stringify({ spec });
+    return this.kubectl.run(['patch', 'raftcluster', this.name, '--type=merge', `--patch=${patch}`]);
+  }
+
+  scale(replicas: number): Promise<string> {
+    return this.kubectl.run(['scale', 'raftcluster', this.name, `--replicas=${replicas}`]);
+  }
+
+  /** Sends a signal to the member's own process, which is the last in its pod: not a way that Kubernetes knows of. */
+  async signal(member: string, signal: NodeJS.Signals): Promise<void> {
+    const pod = await this.pod(member);
+    if (pod === undefined) throw new Error(`there is no pod ${member}`);
+    const found = processesOf(pod.metadata.uid);
+    if (found.length === 0) throw new Error(`pod ${member} has no process`);
+    for (const pid of found) process.kill(pid, signal);
+  }
+
+  /** The folder of a member's disk on the host. */
+  async diskFolder(member: string): Promise<string> {
+    const claim = await this.kube.get(persistentVolumeClaims, this.#ref(`data-${member}`));
+    const { volumeName } = (claim as { spec?: { volumeName?: string } }).spec ?? {};
+    return join(dirname(this.kubectl.kubeconfig ?? ''), 'volumes', volumeName ?? '');
+  }
+}
+
+export function isCalm({ metadata, spec, status }: Live<RaftCluster>, size: number): boolean {
+  return (
+    status !== undefined &&
+    status.observedGeneration === metadata.generation &&
+    status.size === size &&
+    (status.readyReplicas ?? 0) === (spec.replicas === 0 ? 0 : size) &&
+    (status.members?.length ?? 0) === (spec.replicas === 0 ? 0 : size) &&
+    status.operation === undefined &&
+    !isTrue(status.conditions, 'Progressing') &&
+    (spec.replicas === 0 || isTrue(status.conditions, 'Ready'))
+  );
+}
+
+/** The processes of a pod, by the control group that the kubelet named after it, except the one that holds its namespaces. */
+function processesOf(uid: string): number[] {
+  const group = new RegExp(`pod${uid.replaceAll('-', '[-_]')}`);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        if (!group.test(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))) return false;
+        const [program] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        return program !== '' && program !== '/busybox';
+      } catch {
+        return false; // it ended meanwhile
+      }
+    })
+    .map(Number);
+}

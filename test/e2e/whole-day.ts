@@ -1,0 +1,47 @@
+/** The day of an engine's cluster, from its first member to its restored successor: the stories on one cluster, in order. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Day, type EngineUnderTest } from './day.ts';
+import { newNamespace, removeNamespace } from './namespace.ts';
+import { hibernating } from './stories/hibernating.ts';
+import { losing } from './stories/losing.ts';
+import { archiveEveryMinute, recovering } from './stories/recovering.ts';
+import { scaling } from './stories/scaling.ts';
+import { updating } from './stories/updating.ts';
+
+export function tellDay(engine: EngineUnderTest): void {
+  describe(`a day of a cluster of ${engine.type}, with clients writing throughout`, () => {
+    let day: Day;
+    beforeAll(async () => {
+      const kubectl = await newNamespace(`e2e-day-${engine.type.toLowerCase()}`);
+      day = await Day.of(engine, kubectl, 'day');
+      await day.begin({ replicas: 1 });
+      await archiveEveryMinute(day);
+    }, 180_000);
+    afterAll(async () => {
+      await day?.end();
+      if (day) await removeNamespace(day.kubectl);
+    }, 180_000);
+    const told = () => day;
+
+    scaling(told);
+    updating(told);
+    losing(told);
+    hibernating(told);
+
+    test('all writes that were acknowledged so far are on every member', async () => {
+      expect(await day.compare()).toEqual([]);
+      day.write();
+    }, 120_000);
+
+    test('scaled down to one member it has everything', async () => {
+      await day.step('kubectl scale 3 → 1', async () => {
+        await day.cluster.scale(1);
+        await day.cluster.calm(1, 120_000);
+      });
+      expect(await day.compare()).toEqual([]);
+      day.write();
+    }, 240_000);
+
+    recovering(told);
+  });
+}
