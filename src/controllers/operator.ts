@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { Engine, EngineType } from '../engines/engine.ts';
+import { engineTypes, openEngine } from '../engines/open.ts';
 import { createApplier } from '../kube/apply.ts';
 import { createClient } from '../kube/client.ts';
 import { connect } from '../kube/connection.ts';
@@ -66,7 +67,6 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
     clock,
     instance: options.leader?.identity ?? `raftsman-${process.pid}`,
   });
-  const { openEngine } = await import('../engines/open.ts');
   const engines = new Map<EngineType, Engine>();
   const world: World = {
     client: manager.client,
@@ -138,7 +138,6 @@ environment:
   KUBECONFIG                which cluster; in a pod, the pod's service account
   RAFTSMAN_IMAGE            the image of members and Jobs: this very program's
   RAFTSMAN_IMAGE_PULL_POLICY  Always, IfNotPresent (default) or Never
-  RAFTSMAN_ETCD_REPOSITORY  where etcd's images are, without a tag (default quay.io/coreos/etcd)
   RAFTSMAN_ETCD_REPOSITORY  where the images of etcd come from, without a tag (quay.io/coreos/etcd)
   POD_NAME, POD_NAMESPACE   who we are, and where the Lease of the election is
 `;
@@ -206,9 +205,25 @@ export function parseOperatorFlags(argv: readonly string[], env: Environment): O
         'Always',
         'Never',
       ]),
+      ...repositoriesFrom(env),
       ...(env['POD_NAMESPACE'] ? { operatorNamespace: env['POD_NAMESPACE'] } : {}),
     },
   };
+}
+
+/** `RAFTSMAN_<ENGINE>_REPOSITORY`, for engines that do not run the operator's own image. */
+function repositoriesFrom(env: Environment): Pick<PodSettings, 'repositories'> {
+  const given = engineTypes.flatMap((type) => {
+    const variable = `RAFTSMAN_${type.toUpperCase()}_REPOSITORY`;
+    const repository = env[variable];
+    if (!repository) return [];
+    if (!/^[a-z0-9][^\s@]*[a-z0-9]$/.test(repository) || /:[^/]*$/.test(repository))
+      throw new OperatorUsageError(
+        `${variable}: ${JSON.stringify(repository)} is not a repository without a tag, such as quay.io/coreos/etcd`,
+      );
+    return [[type, repository] as const];
+  });
+  return given.length === 0 ? {} : { repositories: Object.fromEntries(given) };
 }
 
 function parseStrictly(argv: readonly string[]) {
