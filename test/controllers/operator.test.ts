@@ -46,6 +46,7 @@ describe('the operator’s command line', () => {
     [['--watch-namespace=A_B'], env, '--watch-namespace: "A_B"'],
     [[], {}, 'RAFTSMAN_IMAGE is not set'],
     [[], { ...env, RAFTSMAN_IMAGE_PULL_POLICY: 'Sometimes' }, 'RAFTSMAN_IMAGE_PULL_POLICY: "Sometimes"'],
+    [[], { ...env, RAFTSMAN_ETCD_REPOSITORY: 'etcd:v3.6.8' }, 'RAFTSMAN_ETCD_REPOSITORY: "etcd:v3.6.8"'],
   ])('%j is refused in one line', (argv, environment, words) => {
     const parse = () => parseOperatorFlags(argv, environment as Record<string, string>);
     expect(parse).toThrow(OperatorUsageError);

@@ -31,7 +31,7 @@ import { isOfRestore } from './preconditions.ts';
 
 export const RESTORE_CONTROLLER = 'restore';
 /** Hashing a large state takes its time; the operator only waits for it. */
-const PROOF_TIMEOUT_MS = 120_000;
+const PROOF_TIMEOUT_MS = 600_000;
 const PROOF_RETRY_MS = 1_000;
 
 export interface RestoreController {
@@ -152,11 +152,12 @@ export function restoreController(world: World): RestoreController {
     target: Live<RaftCluster> | undefined,
     targetKey: Key,
   ): ReadonlyMap<string, Proof> {
-    const revision = restore.status?.archive?.revision;
+    const archived = restore.status?.archive?.revision;
     const serves = target?.status?.formed && isTrue(target.status.conditions, 'Ready');
     const questions: Question<Fingerprint>[] = [];
-    if (target && serves && revision !== undefined) {
+    if (target && serves && archived !== undefined) {
       const engine = world.engine(target.spec.engine.type);
+      const revision = engine.profile.restoredRevision(archived);
       for (const pod of members(targetKey)) {
         const endpoint = world.certificates.endpoint(target, pod);
         if (!endpoint || !podReady(pod)) continue;

@@ -6,6 +6,7 @@
  */
 import type { RaftCluster } from '../../api/cluster.ts';
 import { findCondition, isTrue } from '../../api/conditions.ts';
+import { profileOf } from '../../engines/open.ts';
 import { type ArchiveResult, isArchiveResult, type Progress } from '../../jobs/result.ts';
 import type { Job } from '../../kube/kinds.ts';
 import { controllerOf, type Live, ownedBy } from '../../kube/objects.ts';
@@ -211,7 +212,7 @@ function restoringPercent({ progress }: RestoreObserved, { status, spec }: RaftC
   return Math.floor(VERIFIED_PERCENT + span * Math.max(fetched, served));
 }
 
-/** Every member's own data, at the archive's revision, against what the archive says of itself. */
+/** Every member's own data, at the revision that the archive's became, against what the archive says of itself. */
 function proving(observed: RestoreObserved, archive: Archive, target: Live<RaftCluster>, now: Date): RestorePlan {
   const { proofs } = observed;
   const { name } = target.metadata;
@@ -243,12 +244,21 @@ function proving(observed: RestoreObserved, archive: Archive, target: Live<RaftC
       percent: SERVING_PERCENT,
       target: name,
     });
-  return succeeds(observed, archive, name, members.length, now);
+  return succeeds(observed, archive, target, members.length, now);
 }
 
-function succeeds(observed: RestoreObserved, archive: Archive, name: string, members: number, now: Date): RestorePlan {
-  const { revision = 0, keys = 0, hash = '' } = archive;
-  const message = `all ${members} members of RaftCluster ${name} hold the ${keys} keys of revision ${revision}, hash ${hash}`;
+function succeeds(
+  observed: RestoreObserved,
+  archive: Archive,
+  { metadata: { name }, spec }: Live<RaftCluster>,
+  members: number,
+  now: Date,
+): RestorePlan {
+  const { keys = 0, hash = '' } = archive;
+  const archived = archive.revision ?? 0;
+  const revision = profileOf(spec.engine.type).restoredRevision(archived);
+  const moved = revision === archived ? '' : `, which is revision ${revision} here`;
+  const message = `all ${members} members of RaftCluster ${name} hold the ${keys} keys of revision ${archived}${moved}, hash ${hash}`;
   const status = restoreStatus(
     observed.restore,
     [{ type: 'Complete', status: 'True', reason: 'Succeeded', message }],
