@@ -1,4 +1,5 @@
 /** How a connection to an endpoint is secured: from the endpoint's scheme and the certificates given for it. */
+import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { checkServerIdentity, createSecureContext, type PeerCertificate, type SecureContext } from 'node:tls';
 import { type ChannelCredentials, type ChannelOptions, credentials, status } from '@grpc/grpc-js';
@@ -30,6 +31,8 @@ export function secureContextOf({ ca, cert, key }: ClientTls): SecureContext {
   }
   const given = { ca: asBuffer(ca), cert: asBuffer(cert), key: asBuffer(key) };
   try {
+    // OpenSSL takes any bytes for authorities, and trusts nobody then.
+    if (given.ca) new X509Certificate(given.ca);
     // An authority may be an intermediate one without its root, as etcd's own clients take it.
     return createSecureContext({ ...given, minVersion: 'TLSv1.2', allowPartialTrustChain: true });
   } catch (error) {

@@ -5,7 +5,6 @@
 import { connect, isIP, type Server, type Socket } from 'node:net';
 import { connect as connectSecurely, createServer, type TLSSocket } from 'node:tls';
 import type { Certificates } from './certificates.ts';
-import { FrameError } from './frames.ts';
 import { hostAndPort, isSecure } from './urls.ts';
 
 const handshakeWithinMs = 5000;
@@ -29,7 +28,13 @@ export function dialUrl(url: string, certificates: Certificates | undefined): Di
   const { host, port } = hostAndPort(url);
   if (!isSecure(url)) {
     const socket = connect({ host, port });
-    return { socket, onReady: (act) => void socket.once('connect', act), explain: explainPlain };
+    let speaksTls = false;
+    socket.once('data', (chunk: Buffer) => {
+      speaksTls = isAlert(chunk);
+    });
+    const words = 'it answers with TLS: must its URL begin with https?';
+    const explain = (error: Error): Error => (speaksTls ? new InsecureError(words, { cause: error }) : error);
+    return { socket, onReady: (act) => void socket.once('connect', act), explain };
   }
   const socket = connectSecurely({
     host,
@@ -49,10 +54,8 @@ export function dialUrl(url: string, certificates: Certificates | undefined): Di
   return { socket, onReady, explain: explainSecure };
 }
 
-function explainPlain(error: Error): Error {
-  if (!(error instanceof FrameError)) return error;
-  return new InsecureError('it does not answer as a member does: does its URL begin with https?', { cause: error });
-}
+/** As a TLS record of any version (RFC 8446 §5.1): what a server says to whom it does not understand. */
+const isAlert = (chunk: Buffer): boolean => chunk[0] === 21 && chunk[1] === 3;
 
 function explainSecure(error: Error): Error {
   const { code, syscall } = error as NodeJS.ErrnoException;
