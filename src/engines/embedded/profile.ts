@@ -84,7 +84,7 @@ function member(input: MemberInput): MemberParts {
       ],
       ports: memberPorts,
       // The log is read before a member serves: it may take its time over it, but must show that it lives.
-      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 600 }),
+      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 1800 }),
       // Does not ask for a quorum: restarting members that wait for each other would help nobody.
       livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
       readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3 }),

@@ -108,7 +108,7 @@ function member(input: MemberInput): MemberParts {
       ],
       ports: memberPorts,
       // The metrics address answers once the log has been read: a large one takes its time.
-      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 600 }),
+      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 1800 }),
       // A local read. Restarting members that wait for each other would help nobody.
       livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
       // A linearizable read: what the member serves is caught up.
