@@ -21,6 +21,7 @@ const bucketElement = 0x01;
 const deepest = 32;
 /** Keys and values that are asked for are small; more than this is a sign that the file is no etcd's. */
 const longest = 4 * 1024 * 1024;
+const mostPages = 1_000;
 
 interface Page {
   readonly kind: 'branch' | 'leaf';
@@ -122,17 +123,18 @@ export class Bucket {
     throw corrupt('its tree is too deep');
   }
 
-  /** In the order of keys. Buckets within are left out. */
+  /** Of a small bucket, in the order of keys. Buckets within are left out. */
   async *entries(): AsyncGenerator<readonly [key: Uint8Array, value: Uint8Array]> {
-    yield* this.#entriesOf(this.#root, 0);
+    yield* this.#entriesOf(this.#root, { pages: mostPages });
   }
 
-  async *#entriesOf(root: Root, depth: number): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
-    if (depth === deepest) throw corrupt('its tree is too deep');
+  async *#entriesOf(root: Root, left: { pages: number }): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
+    // A page that is its own child would never end.
+    if (left.pages-- === 0) throw corrupt(`a bucket that should be small has more than ${mostPages} pages`);
     const page = await this.#bolt.page(root);
     for (let at = 0; at < page.count; at++) {
       if (page.kind === 'branch') {
-        yield* this.#entriesOf({ page: childOf(page, at) }, depth + 1);
+        yield* this.#entriesOf({ page: childOf(page, at) }, left);
         continue;
       }
       const { isBucket, valueAt, valueLength } = leafAt(page, at);
