@@ -31,7 +31,7 @@ import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } f
 import { CLUSTER, COMPONENT } from '../labels.ts';
 import type { Latest } from '../latest.ts';
 import { same } from '../manifests.ts';
-import { clusterNames } from '../names.ts';
+import { clusterNames, diskNames } from '../names.ts';
 import { type Answer, Polls } from '../polls.ts';
 import { byLabel, selections, type World } from '../world.ts';
 import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.ts';
@@ -111,6 +111,17 @@ export function clusterController(world: World): ClusterController {
     return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as ClusterObserved['children'];
   }
 
+  /** Disks that lie under the names of those that new members would get. The caches show our own only. */
+  async function foreignDisks(cluster: Live<RaftCluster>, present: number, signal: AbortSignal): Promise<string[]> {
+    const { namespace = '', name } = cluster.metadata;
+    const missing = diskNames(name, cluster.spec.replicas)
+      .slice(present)
+      .map((disk) => ({ namespace, name: disk }))
+      .filter((ref) => views.disks.get(keyOf(ref)) === undefined);
+    const found = await Promise.all(missing.map((ref) => client.find(persistentVolumeClaims, ref, { signal })));
+    return found.flatMap((disk) => (disk && disk.metadata.labels?.[CLUSTER] !== name ? [disk.metadata.name] : []));
+  }
+
   function askMembers(key: Key, cluster: Live<RaftCluster>, members: readonly Live<Pod>[]): MemberViews {
     const engine = world.engine(cluster.spec.engine.type);
     polls.ask(
@@ -153,11 +164,13 @@ export function clusterController(world: World): ClusterController {
     const storeName = cluster.spec.bootstrap?.restore.storeName;
     const store = storeName && views.stores.get(keyOf({ ...refOf(key), name: storeName }));
     const writtenAt = revisionWrittenAt.get(key);
+    const children = await childrenOf(cluster, context.signal);
     const observed: ClusterObserved = {
       cluster,
-      children: await childrenOf(cluster, context.signal),
+      children,
       pods: members,
       disks: views.disks.byIndex('cluster', key),
+      foreignDisks: await foreignDisks(cluster, children.statefulSet?.spec.replicas ?? 0, context.signal),
       mayGrow: await mayGrow(cluster, views.disks.byIndex('cluster', key), context.signal),
       ...(store ? { store } : {}),
       ...(tls.kind === 'on' ? { tls } : {}),
@@ -197,7 +210,7 @@ export function clusterController(world: World): ClusterController {
 
   /** A step that is refused again and again is tried less often, and the reason said. */
   function retryOf(key: Key, outcome: StepOutcome | undefined, wait: number | undefined): number | undefined {
-    if (outcome === undefined || outcome === 'done') {
+    if (typeof outcome !== 'object') {
       notNow.delete(key);
       return wait;
     }
@@ -263,9 +276,9 @@ export function clusterController(world: World): ClusterController {
     if (done === 'done') {
       log.info('step', { cluster: key, ...step });
       for (const event of events) world.events.record(cluster, event);
-    } else log.debug('step must wait', { cluster: key, ...step, ...done });
+    } else if (done !== 'already') log.debug('step must wait', { cluster: key, ...step, ...done });
     polls.refresh(key);
-    return done === 'done' ? outcome : done;
+    return typeof done === 'object' ? done : outcome;
   }
 
   /** A StorageClass that cannot be read, as where the operator may see one namespace only, is left to the API server. */

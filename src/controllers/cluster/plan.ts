@@ -8,16 +8,17 @@ import type { EngineProfile } from '../../engines/engine.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { ConfigMap, PersistentVolumeClaim, Pod, StatefulSet } from '../../kube/kinds.ts';
 import { needsApply } from '../../kube/needs-apply.ts';
-import { controllerOf, type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
+import { type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
 import { note } from '../events.ts';
-import { FORMED, MEMBER, TOKEN } from '../labels.ts';
+import { FORMED, MEMBER } from '../labels.ts';
 import { same } from '../manifests.ts';
-import { DISK, ordinalOf } from '../names.ts';
+import { DISK } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
 import type { TlsState } from '../tls/state.ts';
 import { planDisks, templateSize } from './disks.ts';
 import { leadership, type MemberViews, observeMembers } from './members.ts';
 import { type DiskMark, memberList, newcomerOf, planMembership, sizeOf } from './membership.ts';
+import { foreignDisk, isDisk, originOf } from './origin.ts';
 import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
 import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
 import type { ClusterStep, Matter } from './step.ts';
@@ -36,6 +37,8 @@ export interface ClusterObserved {
   readonly disks: readonly Live<PersistentVolumeClaim>[];
   /** Whether volumes of the StorageClasses of disks that should grow may do so. */
   readonly mayGrow?: ReadonlyMap<string, boolean>;
+  /** Names of disks that a member would take for its own, and that are not ours. */
+  readonly foreignDisks?: readonly string[];
   /** The store of `bootstrap.restore`. */
   readonly store?: Live<RaftSnapshotStore>;
   readonly views: MemberViews;
@@ -146,7 +149,7 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     renewable: !update.keepsTemplate && update.refused === undefined,
     mayGrow: observed.mayGrow ?? new Map(),
   });
-  const matter = acts ? firstMatter(observed, membership, [update, disksMatter]) : {};
+  const matter = acts ? firstMatter(observed, ownDisksOnly(membership, observed), [update, disksMatter]) : {};
   const operation = operationOf(observed, matter, now);
   const actions: ClusterAction[] = [];
   const creates = acts && children.statefulSet === undefined && pods.length === 0;
@@ -190,6 +193,19 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     (wait) => wait !== undefined,
   );
   return { actions, ...(waits.length === 0 ? {} : { requeueAfterMs: Math.min(...waits) }) };
+}
+
+/** No member comes where somebody else's disk lies: it would start on it. */
+function ownDisksOnly(membership: Matter, { foreignDisks = [] }: ClusterObserved): Matter {
+  const comes = newcomerOf(membership.step);
+  const disk = foreignDisks.find((name) => name === `${DISK}-${comes}`);
+  if (disk === undefined || membership.step === undefined) return membership;
+  const { step, operation, ...rest } = membership;
+  if (step.kind === 'promoteMember') {
+    const { next: _, ...promotion } = step;
+    return { ...rest, ...(operation ? { operation } : {}), step: promotion };
+  }
+  return { ...rest, held: foreignDisk([disk]), recheckMs: RECHECK_MS };
 }
 
 /**
@@ -260,10 +276,6 @@ function applies(objects: ClusterObjects, children: ClusterObserved['children'])
   });
 }
 
-function isDisk({ metadata }: Live<RaftCluster>, name: string): boolean {
-  return ordinalOf(metadata.name, name, `${DISK}-`) !== undefined;
-}
-
 function marks({ cluster, disks }: ClusterObserved, token: string, known: readonly DiskMark[]): ClusterAction[] {
   return disks
     .filter(({ metadata }) => isDisk(cluster, metadata.name) && metadata.deletionTimestamp === undefined)
@@ -281,77 +293,6 @@ function marks({ cluster, disks }: ClusterObserved, token: string, known: readon
 function namesIn(config: Live<ConfigMap> | undefined): string[] | undefined {
   const named = config?.data?.['initial-cluster'];
   return named ? named.split(',').map((each) => each.split('=')[0] ?? '') : undefined;
-}
-
-interface Origin {
-  readonly token: string;
-  readonly formed: boolean;
-  readonly blocked?: Blocked;
-}
-
-/** Whose data the disks hold, and whether everything of this name is ours to manage. */
-function originOf({ cluster, children, disks }: ClusterObserved): Origin {
-  const { metadata, spec, status } = cluster;
-  const fresh = `${metadata.namespace ?? 'default'}-${metadata.name}-${metadata.uid}`;
-  const kept = disks.filter((disk) => isDisk(cluster, disk.metadata.name));
-  const tokenOf = (object: KubeObject) => object.metadata.annotations?.[TOKEN];
-  const tokens = [...new Set(kept.flatMap((disk) => tokenOf(disk) ?? []))];
-  const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;
-  const born = children.statefulSet && isOurs(cluster, children.statefulSet) && diskToken(children.statefulSet);
-  const token = born || (tokens[0] ?? (config && tokenOf(config)) ?? fresh);
-  const formed =
-    status?.formed === true ||
-    config?.data?.['initial-cluster-state'] === 'existing' ||
-    kept.some((disk) => disk.metadata.annotations?.[FORMED] === token);
-  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
-  const blocked = foreign
-    ? foreignObject(cluster, foreign)
-    : tokens.length > 1
-      ? mixedDisks(kept)
-      : spec.bootstrap && token !== fresh && children.statefulSet === undefined
-        ? usedDisks(kept)
-        : undefined;
-  return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
-}
-
-/** The token in the StatefulSet's own disk template, which can never change. */
-function diskToken({ spec }: Live<StatefulSet>): string | undefined {
-  const templates = spec['volumeClaimTemplates'] as readonly { metadata?: { annotations?: Record<string, string> } }[];
-  return templates?.[0]?.metadata?.annotations?.[TOKEN];
-}
-
-export function isOurs(cluster: Live<RaftCluster>, child: KubeObject): boolean {
-  return controllerOf(child)?.uid === cluster.metadata.uid;
-}
-
-function foreignObject(cluster: Live<RaftCluster>, foreign: Live<KubeObject>): Blocked {
-  const owner = controllerOf(foreign);
-  const what = `${foreign.kind} ${foreign.metadata.name}`;
-  if (owner?.kind === 'RaftCluster' && owner.name === cluster.metadata.name)
-    return {
-      reason: 'WaitingForRemoval',
-      message: `${what} of an earlier cluster of this name is still being removed: waiting until it is gone`,
-    };
-  return {
-    reason: 'NameTaken',
-    message: `${what} is in the way and belongs to ${owner ? `${owner.kind} ${owner.name}` : 'somebody else'}: delete it, or give this cluster another name`,
-    recheck: true,
-  };
-}
-
-function mixedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
-  const list = disks.map(({ metadata }) => `${metadata.name} (${metadata.annotations?.[TOKEN] ?? 'unknown'})`);
-  return {
-    reason: 'DisksDiffer',
-    message: `the PersistentVolumeClaims hold data of different clusters: ${list.join(', ')}: delete those that do not belong here`,
-  };
-}
-
-function usedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
-  return {
-    reason: 'DisksInUse',
-    message: `spec.bootstrap.restore needs empty disks, and an earlier cluster has left ${disks.map(({ metadata }) => metadata.name).join(', ')}: delete these PersistentVolumeClaims if their data is not needed, or give this cluster another name`,
-  };
 }
 
 type BootstrapFound =

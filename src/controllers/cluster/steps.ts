@@ -20,7 +20,8 @@ import { NEAR_ENTRIES } from './update.ts';
 export interface NotNow {
   readonly notNow: string;
 }
-export type StepOutcome = 'done' | NotNow;
+/** `already`: there was nothing left to do. */
+export type StepOutcome = 'done' | 'already' | NotNow;
 
 /** A member that hangs holds a step up for this long. */
 const ASK_TIMEOUT_MS = 1_000;
@@ -196,7 +197,7 @@ async function change(
       return add(world, cluster, crew, step, signal);
     case 'promoteMember': {
       const learner = list.find(({ id }) => id === step.id);
-      if (!learner?.isLearner) return 'done';
+      if (!learner?.isLearner) return 'already';
       // What the next one is refused for is found out, and said, when it is its turn.
       if (step.next) await whenPossible(() => add(world, cluster, crew, step.next!, signal));
       await engine.promoteMember(endpoints, step.id, options);
@@ -204,7 +205,7 @@ async function change(
     }
     case 'removeMember': {
       const leaves = list.find(({ id }) => id === step.id);
-      if (!leaves) return 'done';
+      if (!leaves) return 'already';
       if (nameOf(cluster, leaves)?.name !== step.member) return { notNow: `member ${step.id} is not ${step.member}` };
       if (leader.status.memberId === step.id) return { notNow: `${step.member} leads by now` };
       const stays = list.filter((member) => !member.isLearner && member.id !== step.id);
@@ -216,7 +217,7 @@ async function change(
       return 'done';
     }
     case 'moveLeader':
-      if (leader.name !== step.from) return 'done';
+      if (leader.name !== step.from) return 'already';
       if (!serving(crew, step.toId)) return { notNow: `${step.to} does not answer` };
       await engine.moveLeader(leader.endpoint, step.toId, options);
       return 'done';
@@ -236,7 +237,7 @@ async function add(
   { member, peerUrl }: Newcomer,
   signal: AbortSignal,
 ): Promise<StepOutcome> {
-  if (list.some((each) => nameOf(cluster, each)?.name === member)) return 'done';
+  if (list.some((each) => nameOf(cluster, each)?.name === member)) return 'already';
   const { namespace = '' } = refOf(keyOf(cluster));
   await engine.addMember(endpoints, { peerUrls: [peerUrl], learner: true }, { signal, timeoutMs: CHANGE_TIMEOUT_MS });
   // A pod of that name is none of a member: it belonged to one that was removed, and would only try again late. Where its

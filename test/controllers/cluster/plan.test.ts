@@ -313,6 +313,33 @@ describe('what is in the way', () => {
     expect(planCluster(observed, now).requeueAfterMs).toBe(10_000);
   });
 
+  test('a disk of somebody else is nothing to start members on', () => {
+    const observed = look({ foreignDisks: ['data-c-1'] });
+    expect(applies(observed)).toEqual([]);
+    expect(conditionOf(observed, 'Progressing')).toMatchObject({ reason: 'NameTaken', status: 'False' });
+    expect(conditionOf(observed, 'Ready')?.message).toContain('PersistentVolumeClaim data-c-1 is in the way');
+    expect(planCluster(observed, now).requeueAfterMs).toBe(10_000);
+  });
+
+  test('a disk of somebody else keeps a further member from coming, and the others serve', () => {
+    const list = [0, 1, 2].map((ordinal) => ({
+      id: `${ordinal}a`,
+      name: `c-${ordinal}`,
+      peerUrls: [`http://c-${ordinal}.c-peers.default.svc:2380`],
+      clientUrls: [],
+      isLearner: false,
+    }));
+    const views = viewsOf('c', 0, 3, { members: list });
+    const grown = { ...running({ views }), cluster: clusterOf('c', { replicas: 5 }, formedStatus) };
+    const stepOf = (observed: ClusterObserved) =>
+      planCluster(observed, now).actions.find((action) => action.kind === 'step')?.step;
+    expect(stepOf(grown)).toMatchObject({ kind: 'addMember', member: 'c-3' });
+    const barred = { ...grown, foreignDisks: ['data-c-3'] };
+    expect(stepOf(barred)).toBeUndefined();
+    expect(conditionOf(barred, 'Progressing')).toMatchObject({ reason: 'NameTaken', status: 'False' });
+    expect(conditionOf(barred, 'Available')).toMatchObject({ status: 'True' });
+  });
+
   test('objects of an earlier cluster of the same name are waited for', () => {
     const metadata = meta('c', { ownerReferences: [ownerOf('RaftCluster', 'c', 'old-uid')] });
     const old = { apiVersion: 'apps/v1', kind: 'StatefulSet', metadata, spec: {} } as Live<StatefulSet>;

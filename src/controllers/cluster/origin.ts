@@ -1,0 +1,96 @@
+/** Whose data the disks of a RaftCluster hold, and whether everything of its name is ours to manage. Pure. */
+import type { RaftCluster } from '../../api/cluster.ts';
+import type { PersistentVolumeClaim, StatefulSet } from '../../kube/kinds.ts';
+import { controllerOf, type KubeObject, type Live } from '../../kube/objects.ts';
+import { FORMED, TOKEN } from '../labels.ts';
+import { DISK, ordinalOf } from '../names.ts';
+import type { ClusterObserved } from './plan.ts';
+import type { Blocked } from './status.ts';
+
+type OriginInput = Pick<ClusterObserved, 'cluster' | 'children' | 'disks' | 'foreignDisks'>;
+
+export interface Origin {
+  readonly token: string;
+  readonly formed: boolean;
+  readonly blocked?: Blocked;
+}
+
+/** Whose data the disks hold, and whether everything of this name is ours to manage. */
+export function originOf({ cluster, children, disks, foreignDisks = [] }: OriginInput): Origin {
+  const { metadata, spec, status } = cluster;
+  const fresh = `${metadata.namespace ?? 'default'}-${metadata.name}-${metadata.uid}`;
+  const kept = disks.filter((disk) => isDisk(cluster, disk.metadata.name));
+  const tokenOf = (object: KubeObject) => object.metadata.annotations?.[TOKEN];
+  const tokens = [...new Set(kept.flatMap((disk) => tokenOf(disk) ?? []))];
+  const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;
+  const born = children.statefulSet && isOurs(cluster, children.statefulSet) && diskToken(children.statefulSet);
+  const token = born || (tokens[0] ?? (config && tokenOf(config)) ?? fresh);
+  const formed =
+    status?.formed === true ||
+    config?.data?.['initial-cluster-state'] === 'existing' ||
+    kept.some((disk) => disk.metadata.annotations?.[FORMED] === token);
+  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
+  const blocked = foreign
+    ? foreignObject(cluster, foreign)
+    : foreignDisks.length > 0 && children.statefulSet === undefined
+      ? foreignDisk(foreignDisks)
+      : tokens.length > 1
+        ? mixedDisks(kept)
+        : spec.bootstrap && token !== fresh && children.statefulSet === undefined
+          ? usedDisks(kept)
+          : undefined;
+  return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
+}
+
+/** The token in the StatefulSet's own disk template, which can never change. */
+function diskToken({ spec }: Live<StatefulSet>): string | undefined {
+  const templates = spec['volumeClaimTemplates'] as readonly { metadata?: { annotations?: Record<string, string> } }[];
+  return templates?.[0]?.metadata?.annotations?.[TOKEN];
+}
+
+function isOurs(cluster: Live<RaftCluster>, child: KubeObject): boolean {
+  return controllerOf(child)?.uid === cluster.metadata.uid;
+}
+
+function foreignObject(cluster: Live<RaftCluster>, foreign: Live<KubeObject>): Blocked {
+  const owner = controllerOf(foreign);
+  const what = `${foreign.kind} ${foreign.metadata.name}`;
+  if (owner?.kind === 'RaftCluster' && owner.name === cluster.metadata.name)
+    return {
+      reason: 'WaitingForRemoval',
+      message: `${what} of an earlier cluster of this name is still being removed: waiting until it is gone`,
+    };
+  return {
+    reason: 'NameTaken',
+    message: `${what} is in the way and belongs to ${owner ? `${owner.kind} ${owner.name}` : 'somebody else'}: delete it, or give this cluster another name`,
+    recheck: true,
+  };
+}
+
+/** A disk that members would take for theirs, although we have not made it. */
+export function foreignDisk(names: readonly string[]): Blocked {
+  return {
+    reason: 'NameTaken',
+    message: `PersistentVolumeClaim ${names.join(', ')} is in the way and belongs to somebody else: delete it, or give this cluster another name`,
+    recheck: true,
+  };
+}
+
+function mixedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+  const list = disks.map(({ metadata }) => `${metadata.name} (${metadata.annotations?.[TOKEN] ?? 'unknown'})`);
+  return {
+    reason: 'DisksDiffer',
+    message: `the PersistentVolumeClaims hold data of different clusters: ${list.join(', ')}: delete those that do not belong here`,
+  };
+}
+
+function usedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+  return {
+    reason: 'DisksInUse',
+    message: `spec.bootstrap.restore needs empty disks, and an earlier cluster has left ${disks.map(({ metadata }) => metadata.name).join(', ')}: delete these PersistentVolumeClaims if their data is not needed, or give this cluster another name`,
+  };
+}
+
+export function isDisk({ metadata }: Live<RaftCluster>, name: string): boolean {
+  return ordinalOf(metadata.name, name, `${DISK}-`) !== undefined;
+}
