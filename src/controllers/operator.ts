@@ -21,7 +21,7 @@ import { restoreController } from './restore/controller.ts';
 import type { PodSettings } from './restricted.ts';
 import { snapshotController } from './snapshot/controller.ts';
 import { storeController } from './store/controller.ts';
-import { TLS_CONTROLLER, tlsController } from './tls/controller.ts';
+import { tlsController } from './tls/controller.ts';
 import { Certificates } from './tls/state.ts';
 import { createViews, type World } from './world.ts';
 
@@ -76,7 +76,7 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
     clock,
     settings: options.settings,
     views: createViews(manager, clock, namespace),
-    certificates: new Certificates((key) => manager.enqueue(TLS_CONTROLLER, key)),
+    certificates: new Certificates(),
     engine(type) {
       const known = engines.get(type) ?? openEngine(type);
       engines.set(type, known);

@@ -143,9 +143,7 @@ export function clusterController(world: World): ClusterController {
         };
       }),
     );
-    const seen = new Map([...polls.answers(key)].map(([name, answer]) => [name, viewOf(answer)]));
-    if ([...seen.values()].some(({ reason }) => reason === 'tls')) world.certificates.distrust(cluster);
-    return seen;
+    return new Map([...polls.answers(key)].map(([name, answer]) => [name, viewOf(answer)]));
   }
 
   async function reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult> {

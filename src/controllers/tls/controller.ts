@@ -3,8 +3,8 @@ import type { RaftCluster } from '../../api/cluster.ts';
 import { raftCluster } from '../../api/kinds.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { pods, type Secret, secrets } from '../../kube/kinds.ts';
-import { type Key, keyOf, type Live, type ResourceType } from '../../kube/objects.ts';
-import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
+import { controllerOf, type Key, keyOf, type Live, type ObjectRef, type ResourceType } from '../../kube/objects.ts';
+import type { Cache, ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { CLUSTER, COMPONENT } from '../labels.ts';
 import { memberHost, memberNames } from '../names.ts';
 import { byLabel, selections, type World } from '../world.ts';
@@ -19,26 +19,31 @@ import type { TlsState } from './state.ts';
 
 export const TLS_CONTROLLER = 'tls';
 
-/** How soon something that is wrong is looked at again, where no watch tells of it. */
+/** How soon something that is wrong is tried again, where no watch tells of it. */
 const FAULT_MS = 10_000;
-/** How often somebody else's Secrets are read while all is well: no watch tells of them. */
+/** How long all may stay as it is: certificates do not end unnoticed. */
 const CALM_MS = 3_600_000;
-/** So soon at most they are read again because a member refuses what they say. */
-const DISTRUST_MS = 5_000;
+/** Until a watch has begun. */
+const SYNC_MS = 1_000;
 /** Nodes learn of a changed Secret within this. A member that is started anew for it must not meet the old one. */
 const SETTLE_MS = 10_000;
+
+const noCertManager =
+  'spec.tls.mode is CertManager, and Kubernetes knows no Certificate of cert-manager.io/v1: install cert-manager';
 
 interface Outcome {
   readonly found: Found;
   readonly recheckMs: number;
 }
 
-interface Looked {
+/** cert-manager's Certificates as they were last looked at. */
+interface Applied {
   readonly uid: string;
   readonly generation: number | undefined;
   /** On the monotonic clock. */
   readonly at: number;
-  readonly outcome: Outcome;
+  readonly holdsMs: number;
+  readonly fault?: { readonly reason: string; readonly message: string };
 }
 
 export interface TlsController {
@@ -52,8 +57,9 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
   const { own, managed } = selections(world.namespace);
   const proofs = proofPolls(world, TLS_CONTROLLER);
   const { issue, ownSecrets, forget } = issuer(world, proofs);
-  /** Others' Secrets cost a request each: they are not read at every look. */
-  const looked = new Map<Key, Looked>();
+  const applied = new Map<Key, Applied>();
+  /** Secrets that somebody else fills, by key. */
+  const followed = new Map<Key, Cache<Secret>>();
   /** When a change of what is trusted was first seen, on the monotonic clock. */
   const changed = new Map<Key, { readonly trust: string; readonly at: number }>();
 
@@ -62,7 +68,7 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
     if (!cluster || cluster.metadata.deletionTimestamp !== undefined || cluster.spec.tls.mode === 'Disabled') {
       proofs.forget(key);
       forget(key);
-      looked.delete(key);
+      applied.delete(key);
       changed.delete(key);
       world.certificates.forget(key);
       return {};
@@ -76,28 +82,15 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
   }
 
   async function lookAt(key: Key, cluster: Live<RaftCluster>, now: Date, signal: AbortSignal): Promise<Outcome> {
-    const { mode } = cluster.spec.tls;
-    if (mode === 'Managed') return fromOwnAuthority(cluster, now, signal);
-    const known = looked.get(key);
-    const { uid, generation } = cluster.metadata;
-    const patienceMs = world.certificates.isDistrusted(cluster) ? DISTRUST_MS : (known?.outcome.recheckMs ?? 0);
-    const leftMs = (known?.at ?? 0) + patienceMs - clock.monotonic();
-    if (known?.uid === uid && known.generation === generation && leftMs > 0)
-      return {
-        ...(mode === 'Secrets' ? known.outcome : withWhatIsHeld(cluster, known.outcome, now)),
-        recheckMs: leftMs,
-      };
-    const outcome =
-      mode === 'Secrets' ? await fromOthers(cluster, now, signal) : await fromCertManager(cluster, now, signal);
-    looked.set(key, { uid, generation, at: clock.monotonic(), outcome });
-    return outcome;
-  }
-
-  /** cert-manager's Secrets bear our labels: the watch tells of them, and its Certificates need not be read for it. */
-  function withWhatIsHeld(cluster: Live<RaftCluster>, { found, recheckMs }: Outcome, now: Date): Outcome {
-    const held = cachedSecrets(cluster);
-    const { fault, ...rest } = { ...found, secrets: findings(cluster, held, now) };
-    return { found: roles.every((role) => held[role]) || !fault ? rest : { ...rest, fault }, recheckMs };
+    switch (cluster.spec.tls.mode) {
+      case 'Disabled':
+      case 'Managed':
+        return fromOwnAuthority(cluster, now, signal);
+      case 'Secrets':
+        return fromOthers(cluster, now, signal);
+      case 'CertManager':
+        return fromCertManager(key, cluster, now, signal);
+    }
   }
 
   async function fromOwnAuthority(cluster: Live<RaftCluster>, now: Date, signal: AbortSignal): Promise<Outcome> {
@@ -133,55 +126,80 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
     );
   }
 
-  async function fromCertManager(cluster: Live<RaftCluster>, now: Date, signal: AbortSignal): Promise<Outcome> {
+  /** Its Secrets bear our labels, and the watch tells of them; the Certificates themselves are looked at now and then. */
+  async function fromCertManager(
+    key: Key,
+    cluster: Live<RaftCluster>,
+    now: Date,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { uid, generation } = cluster.metadata;
+    const known = applied.get(key);
+    const leftMs = (known?.at ?? 0) + (known?.holdsMs ?? 0) - clock.monotonic();
+    const fresh = known?.uid === uid && known.generation === generation && leftMs > 0;
+    const { fault, holdsMs } = fresh ? known : await applyCertificates(cluster, signal);
+    if (!fresh)
+      applied.set(key, { uid, generation, at: clock.monotonic(), holdsMs, ...(fault === undefined ? {} : { fault }) });
+    const names = secretsOf(cluster);
+    const held = cachedSecrets(cluster);
+    // What has been issued counts, whatever becomes of the next.
+    const whole = roles.every((role) => held[role] !== undefined);
+    const found = { names, secrets: findings(cluster, held, now), ...(fault && !whole ? { fault } : {}) };
+    return { found, recheckMs: fresh ? leftMs : holdsMs };
+  }
+
+  async function applyCertificates(
+    cluster: Live<RaftCluster>,
+    signal: AbortSignal,
+  ): Promise<{ readonly fault?: Applied['fault']; readonly holdsMs: number }> {
     const { namespace = '' } = cluster.metadata;
     const names = secretsOf(cluster);
-    const why: string[] = [];
+    const held = cachedSecrets(cluster);
+    const failed = (reason: string, message: string) => ({ fault: { reason, message }, holdsMs: FAULT_MS });
+    let pending: string | undefined;
     try {
       for (const role of roles) {
         const there = await client.find(certificates, { namespace, name: names[role] }, { signal });
-        if (there && there.metadata.ownerReferences?.[0]?.uid !== cluster.metadata.uid) throw new NameTakenError(there);
-        const wanted = certificateOf(role, cluster);
-        if (!cluster.spec.paused) await world.applier.apply(certificates, wanted, there);
-        why.push(whyNotIssued(there, names[role]));
+        if (there && controllerOf(there)?.uid !== cluster.metadata.uid) throw new NameTakenError(there);
+        if (!cluster.spec.paused) await world.applier.apply(certificates, certificateOf(role, cluster), there);
+        if (held[role] === undefined) pending ??= whyNotIssued(there, names[role]);
       }
     } catch (error) {
-      const secrets = findings(cluster, cachedSecrets(cluster), now);
-      const failed = (reason: string, message: string): Outcome => ({
-        found: { names, secrets, fault: { reason, message } },
-        recheckMs: FAULT_MS,
-      });
       if (error instanceof NameTakenError) return failed('NameTaken', messageOf(error));
-      if (isNotFound(error))
-        return failed(
-          'CertManagerNotFound',
-          'spec.tls.mode is CertManager, and Kubernetes knows no Certificate of cert-manager.io/v1: install cert-manager',
-        );
-      if (isRefusal(error))
-        return failed('Refused', `Kubernetes refuses a Certificate, and is asked again: ${messageOf(error)}`);
+      if (isNotFound(error)) return failed('CertManagerNotFound', noCertManager);
+      if (isRefusal(error)) return failed('Refused', `Kubernetes refuses a Certificate: ${messageOf(error)}`);
       throw error;
     }
-    const held = cachedSecrets(cluster);
-    const missing = roles.findIndex((role) => held[role] === undefined);
-    const secrets = findings(cluster, held, now);
-    if (missing >= 0)
-      return {
-        found: { names, secrets, fault: { reason: 'CertificatePending', message: why[missing]! } },
-        recheckMs: FAULT_MS,
-      };
-    return { found: { names, secrets }, recheckMs: calmOrFault(secrets) };
+    return pending === undefined ? { holdsMs: CALM_MS } : failed('CertificatePending', pending);
   }
 
+  /** Each by a watch of its own: nothing of other Secrets is ever seen. */
   async function fromOthers(cluster: Live<RaftCluster>, now: Date, signal: AbortSignal): Promise<Outcome> {
     const { namespace = '' } = cluster.metadata;
     const names = secretsOf(cluster);
-    const read = await Promise.all(
-      roles.map(
-        async (role) => [role, await client.find(secrets, { namespace, name: names[role] }, { signal })] as const,
-      ),
-    );
-    const found = findings(cluster, Object.fromEntries(read), now);
-    return { found: { names, secrets: found }, recheckMs: calmOrFault(found) };
+    const read = roles.map(async (role) => {
+      const ref = { namespace, name: names[role] };
+      const cache = follow(ref);
+      return [role, cache.synced ? cache.get(keyOf(ref)) : await client.find(secrets, ref, { signal })] as const;
+    });
+    const found = findings(cluster, Object.fromEntries(await Promise.all(read)), now);
+    const synced = roles.every((role) => follow({ namespace, name: names[role] }).synced);
+    return { found: { names, secrets: found }, recheckMs: synced ? CALM_MS : SYNC_MS };
+  }
+
+  function follow(ref: ObjectRef): Cache<Secret> {
+    const of = keyOf(ref);
+    const known = followed.get(of);
+    if (known) return known;
+    const { namespace = '', name } = ref;
+    const cache = world.manager.cache<Secret>(secrets, { namespace, fieldSelector: `metadata.name=${name}` });
+    followed.set(of, cache);
+    cache.subscribe(() => {
+      for (const { metadata, spec } of views.clusters.cache.list())
+        if (metadata.namespace === namespace && Object.values(spec.tls.secrets ?? {}).includes(name))
+          world.manager.enqueue(TLS_CONTROLLER, keyOf({ namespace, name: metadata.name }));
+    });
+    return cache;
   }
 
   /** A change of what is trusted counts for members' pods only when nodes have it too. */
@@ -242,8 +260,4 @@ function findings(
   const hosts = members.map((member) => memberHost(name, namespace, member));
   const of = (role: Role) => inspect(role, names[role], held[role], role === 'client' ? [] : hosts, now);
   return { server: of('server'), peer: of('peer'), client: of('client') };
-}
-
-function calmOrFault(found: Readonly<Record<Role, Finding>>): number {
-  return roles.every((role) => found[role].kind === 'sound') ? CALM_MS : FAULT_MS;
 }

@@ -33,13 +33,6 @@ export type TlsState =
 
 export class Certificates {
   readonly #states = new Map<Key, { readonly uid: string; readonly state: TlsState }>();
-  readonly #distrusted = new Set<Key>();
-  readonly #whenDistrusted: (key: Key) => void;
-
-  /** `whenDistrusted` is told of a cluster whose members refuse what is known of its certificates. */
-  constructor(whenDistrusted: (key: Key) => void) {
-    this.#whenDistrusted = whenDistrusted;
-  }
 
   /** Undefined until it is known. */
   of(cluster: Live<RaftCluster>): TlsState | undefined {
@@ -51,25 +44,12 @@ export class Certificates {
   /** True when it says something new. */
   set(cluster: Live<RaftCluster>, state: TlsState): boolean {
     const before = this.of(cluster);
-    this.#distrusted.delete(keyOf(cluster));
     this.#states.set(keyOf(cluster), { uid: cluster.metadata.uid, state });
     return !same(before, state);
   }
 
   forget(key: Key): void {
     this.#states.delete(key);
-    this.#distrusted.delete(key);
-  }
-
-  /** A member and the operator do not accept each other's certificates: somebody may have replaced them. */
-  distrust(cluster: Live<RaftCluster>): void {
-    if (cluster.spec.tls.mode !== 'Secrets' || this.isDistrusted(cluster)) return;
-    this.#distrusted.add(keyOf(cluster));
-    this.#whenDistrusted(keyOf(cluster));
-  }
-
-  isDistrusted(cluster: Live<RaftCluster>): boolean {
-    return this.#distrusted.has(keyOf(cluster));
   }
 
   /** Where the operator reaches a member, which has to prove its name. Undefined while it has no address, or goes. */
