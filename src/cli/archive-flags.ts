@@ -21,7 +21,8 @@ Instead of FILE, --store store.yaml --key KEY names an archive in a store.
 
   --endpoints URL[,URL...]   client addresses of the members; the first that answers is asked
   --cluster NAME             name of the cluster, kept in the archive
-  --engine NAME              Embedded (the default)
+  --engine NAME              Embedded (the default) or Etcd: state.bin is then what etcdctl snapshot save writes
+  --tls-dir FOLDER           tls.crt, tls.key and ca.crt, for https endpoints
   --force                    save: replace an archive that is there
   --from KIND                convert: goraft, hashicorp or snap; without it the content tells
   --store FILE               manifest of a RaftSnapshotStore; credentials come from AWS_ACCESS_KEY_ID,
@@ -45,6 +46,8 @@ export type ArchiveCommand =
       readonly endpoints: string;
       readonly cluster: string;
       readonly engine: string;
+      /** Where the certificates for the endpoints are. */
+      readonly tlsFolder: string | undefined;
       readonly force: boolean;
     }
   | { readonly verb: 'inspect' | 'verify'; readonly place: Place }
@@ -64,6 +67,7 @@ const flags = {
   endpoints: { type: 'string' },
   cluster: { type: 'string' },
   engine: { type: 'string' },
+  'tls-dir': { type: 'string' },
   force: { type: 'boolean' },
   from: { type: 'string' },
   store: { type: 'string' },
@@ -74,7 +78,7 @@ const flags = {
 
 /** Flags that not every verb takes; `--store` and what goes with it are for all. */
 const own: Readonly<Record<Exclude<ArchiveCommand['verb'], 'help'>, readonly string[]>> = {
-  save: ['endpoints', 'cluster', 'engine', 'force'],
+  save: ['endpoints', 'cluster', 'engine', 'tls-dir', 'force'],
   inspect: [],
   verify: [],
   convert: ['from'],
@@ -90,7 +94,7 @@ export function parseArchiveCommand(argv: readonly string[]): ArchiveCommand {
       const place = placeOf(verb, values, rest);
       const { endpoints, cluster = '', engine = 'Embedded', force = false } = values;
       if (!endpoints) throw new UsageError('save needs --endpoints, such as --endpoints http://127.0.0.1:2379');
-      return { verb, place, endpoints, cluster, engine, force };
+      return { verb, place, endpoints, cluster, engine, tlsFolder: values['tls-dir'], force };
     }
     case 'inspect':
     case 'verify':

@@ -7,7 +7,7 @@ import { openSource } from '../archive/sources/open.ts';
 import type { Source } from '../archive/sources/source.ts';
 import type { ArchiveSummary } from '../archive/types.ts';
 import { verifyArchive } from '../archive/verify.ts';
-import { openEngine, parseEndpoints } from '../engines/open.ts';
+import { openEngine, parseEndpoints, withCertificates } from '../engines/open.ts';
 import { snapshotArchive } from '../engines/snapshot-archive.ts';
 import type { Store } from '../stores/store.ts';
 import { type ArchiveCommand, type Place, parseArchiveCommand, UsageError, usage } from './archive-flags.ts';
@@ -81,7 +81,7 @@ async function save(
   signal: AbortSignal,
 ): Promise<ArchiveSummary> {
   const { place, force } = command;
-  const endpoints = parseEndpoints(command.endpoints);
+  const endpoints = await withCertificates(parseEndpoints(command.endpoints), command.tlsFolder);
   const store = place.kind === 'store' ? await openStoreFile(place, io.env) : undefined;
   const engine = openEngine(command.engine);
   try {

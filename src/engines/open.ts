@@ -1,4 +1,6 @@
 /** The register of engines: the one place that knows them all. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { EmbeddedEngine } from './embedded/embedded.ts';
 import { embeddedProfile } from './embedded/profile.ts';
 import { type Endpoint, type Engine, EngineError, type EngineType } from './engine.ts';
@@ -42,4 +44,16 @@ export function parseEndpoints(text: string): Endpoint[] {
     throw new EngineError('ENGINE_ENDPOINT_INVALID', `"${wrong ?? text}" is not an endpoint: use http://host:port`);
   }
   return urls.map((url) => ({ url }));
+}
+
+/** The client's certificate and whom it trusts, from the files that Kubernetes makes of a Secret. */
+export async function withCertificates(
+  endpoints: readonly Endpoint[],
+  folder: string | undefined,
+): Promise<Endpoint[]> {
+  if (folder === undefined) return [...endpoints];
+  const [ca, cert, key] = await Promise.all(
+    ['ca.crt', 'tls.crt', 'tls.key'].map((name) => readFile(join(folder, name))),
+  );
+  return endpoints.map(({ url }) => ({ url, tls: { ca: ca!, cert: cert!, key: key! } }));
 }

@@ -1,10 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ArchiveError } from '../archive/types.ts';
-import type { Endpoint } from '../engines/engine.ts';
-import { openEngine, parseEndpoints } from '../engines/open.ts';
+import { openEngine, parseEndpoints, withCertificates } from '../engines/open.ts';
 import { createLog, type Log } from '../log.ts';
 import { credentialsFrom, openStore, parseStoreSpec } from '../stores/open.ts';
 import { type Store, StoreError } from '../stores/store.ts';
@@ -236,15 +233,6 @@ async function perform(verb: Verb, given: Flags, { env, tracker, signal }: Place
     engine.close();
     store.close();
   }
-}
-
-/** The client's certificate and whom it trusts, from the files that Kubernetes makes of a Secret. */
-async function withCertificates(endpoints: readonly Endpoint[], folder: string | undefined): Promise<Endpoint[]> {
-  if (folder === undefined) return [...endpoints];
-  const [ca, cert, key] = await Promise.all(
-    ['ca.crt', 'tls.crt', 'tls.key'].map((name) => readFile(join(folder, name))),
-  );
-  return endpoints.map(({ url }) => ({ url, tls: { ca: ca!, cert: cert!, key: key! } }));
 }
 
 function storeFrom(env: Env): Store {
