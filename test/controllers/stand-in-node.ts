@@ -4,19 +4,22 @@
  * real ones; what is missing is the container around them.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { KubeClient } from '../../src/kube/contract.ts';
 import { isNotFound } from '../../src/kube/errors.ts';
-import { configMaps, type Pod, pods } from '../../src/kube/kinds.ts';
+import { configMaps, type Pod, persistentVolumeClaims, pods } from '../../src/kube/kinds.ts';
 import type { Live } from '../../src/kube/objects.ts';
 import { createReflector } from '../../src/kube/reflector.ts';
 import { createLog } from '../../src/log.ts';
+import { secretVolumes } from './stand-in-secrets.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const main = join(root, 'src/main.ts');
+const names = join(import.meta.dirname, 'stand-in-names.ts');
 
 interface Container {
   readonly name: string;
@@ -46,7 +49,7 @@ export interface StandInNode {
   /** Reads a Job's progress although several share this machine's port 8082. */
   fetchProgress(url: string, signal: AbortSignal): Promise<string>;
   /** The address of a member, for clients. */
-  endpoint(member: string): string;
+  endpoint(member: string, scheme?: 'http' | 'https'): string;
   /** Ends a member's process as a crash would; its container is started again, as kubelet does. */
   kill(member: string, signal?: NodeJS.Signals): void;
   /** Images that cannot be pulled. */
@@ -68,18 +71,38 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
   const disks = new Map<string, string>();
   const badImages = new Set<string>();
   const folder = mkdtempSync(join(tmpdir(), 'raftsman-stand-in-'));
+  const certificates = secretVolumes(client, namespace, folder);
   const stop = new AbortController();
   const pending = new Set<Promise<void>>();
 
+  const hosts = join(folder, 'hosts.json');
   const addressOf = (name: string): string => {
-    const known = addresses.get(name) ?? `${network}.${addresses.size + 1}`;
-    addresses.set(name, known);
-    return known;
+    const known = addresses.get(name);
+    if (known !== undefined) return known;
+    const address = `${network}.${addresses.size + 1}`;
+    addresses.set(name, address);
+    // Whole or not at all: members read it.
+    writeFileSync(`${hosts}.new`, JSON.stringify(Object.fromEntries(addresses)));
+    renameSync(`${hosts}.new`, hosts);
+    return address;
   };
   const disk = (claim: string): string => {
     const known = disks.get(claim) ?? mkdtempSync(join(folder, 'disk-'));
     disks.set(claim, known);
     return known;
+  };
+
+  /** A claim that was made anew has a disk of its own: what its namesake left is gone with that one. */
+  const claims = new Map<string, string>();
+  const provision = async (pod: Live<Pod>): Promise<void> => {
+    const spec = pod.spec as { volumes?: { persistentVolumeClaim?: { claimName: string } }[] };
+    for (const { persistentVolumeClaim } of spec.volumes ?? []) {
+      const name = persistentVolumeClaim?.claimName;
+      if (name === undefined) continue;
+      const uid = (await client.find(persistentVolumeClaims, { namespace, name }))?.metadata.uid ?? '';
+      if (claims.has(name) && claims.get(name) !== uid) disks.delete(name);
+      claims.set(name, uid);
+    }
   };
 
   const report = async (pod: Live<Pod>, status: Pod['status']): Promise<void> => {
@@ -97,7 +120,9 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     };
     return (container.volumeMounts ?? []).flatMap(({ name, mountPath }): [string, string][] => {
       const claim = spec.volumes?.find((volume) => volume.name === name)?.persistentVolumeClaim?.claimName;
-      return claim === undefined ? [] : [[mountPath, disk(claim)]];
+      if (claim !== undefined) return [[mountPath, disk(claim)]];
+      const secret = certificates.folderOf(pod, name);
+      return secret === undefined ? [] : [[mountPath, secret]];
     });
   };
 
@@ -105,10 +130,13 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     const name = pod.metadata.name;
     const mounts = mountsOf(pod, container);
     return container.args.map((argument) => {
-      let text = argument
-        .replaceAll('$(POD_NAME)', name)
-        .replaceAll('0.0.0.0', ip)
-        .replace(/([a-z0-9-]+)\.[a-z0-9-]+-peers\.[a-z0-9-]+\.svc/g, (_, member: string) => addressOf(member));
+      let text = argument.replaceAll('$(POD_NAME)', name).replaceAll('0.0.0.0', ip);
+      // Members keep their names, by which the operator knows them in the list, and certificates are for names; other
+      // Jobs only have to get there.
+      if (container.args[0] === 'job' && !argument.includes('https://'))
+        text = text.replace(/([a-z0-9-]+)\.[a-z0-9-]+-peers\.[a-z0-9-]+\.svc/g, (_, member: string) =>
+          addressOf(member),
+        );
       for (const [inside, outside] of mounts) text = text.replaceAll(inside, outside);
       return text;
     });
@@ -131,8 +159,9 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
   const launch = async (pod: Live<Pod>, container: Container, state: Running, more: Record<string, string>) => {
     const environment = await environmentOf(pod, container);
     const args = argumentsOf(pod, container, state.ip);
-    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
-      env: { PATH: process.env['PATH'] ?? '', ...environment, ...more },
+    const program = ['--disable-warning=ExperimentalWarning', `--import=${pathToFileURL(names)}`, main, ...args];
+    const child = spawn(process.execPath, program, {
+      env: { PATH: process.env['PATH'] ?? '', RAFTSMAN_STAND_IN_HOSTS: hosts, ...environment, ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [child.stdout, child.stderr]) {
@@ -171,6 +200,8 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     const spec = pod.spec as { containers: Container[]; initContainers?: Container[] };
     const [container] = spec.containers;
     if (!container) return;
+    await provision(pod);
+    await certificates.provide(pod);
     if (badImages.has(container.image)) {
       const waiting = { reason: 'ErrImagePull', message: `${container.image}: not found` };
       await report(pod, { phase: 'Pending', containerStatuses: [containerStatus(container, { waiting })] });
@@ -263,6 +294,7 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     if (!state) return;
     state.stopped = true;
     running.delete(name);
+    certificates.forget(state.uid);
     state.child?.kill('SIGKILL');
   };
 
@@ -295,13 +327,13 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
       },
     },
   });
-  const watching = reflector.run(stop.signal);
+  const watching = Promise.all([reflector.run(stop.signal), certificates.run(stop.signal)]);
 
   return {
     disk,
     eraseDisk: (claim) => void disks.delete(claim),
     badImages,
-    endpoint: (member) => `http://${addressOf(member)}:2379`,
+    endpoint: (member, scheme = 'http') => `${scheme}://${addressOf(member)}:2379`,
     kill: (member, signal = 'SIGKILL') => void running.get(member)?.child?.kill(signal),
     output: (pod) => outputs.get(pod) ?? '',
     async fetchProgress(url, signal) {

@@ -281,7 +281,7 @@ function wordOf(observed: MemberObserved | undefined): string {
 function renewal({ clusterId, learners, seats, holds }: Look): Matter | undefined {
   for (const { name, id, observed, disk } of learners) {
     const [cluster, memberId] = holds.get(diskOf(name))?.split('/') ?? [];
-    if (!disk || cluster === undefined || memberId === undefined || memberId === id) continue;
+    if (!disk || memberId === undefined || (cluster === clusterId && memberId === id)) continue;
     const { metadata } = disk;
     if (cluster !== clusterId)
       return held(
@@ -319,7 +319,8 @@ function replacement(look: Look, lost: readonly Seat[]): Matter | undefined {
   const seat = lost.find(({ votes }) => !votes) ?? lost[0];
   if (!seat) return undefined;
   const { name, observed } = seat;
-  const others = look.voters.filter((voter) => voter !== seat);
+  // Several that are lost go one after the other: while a quorum serves, none of them is part of it.
+  const others = look.voters.filter((voter) => !lost.includes(voter));
   if (seat.votes && !others.every(serves))
     return held(
       'MemberLost',
@@ -352,7 +353,7 @@ function learning(look: Look): Matter | undefined {
   const calm = good.length === voters.length && surplus.length === 0;
   const follows = learners.length === 1 && caughtUp && calm && room;
   return {
-    operation: arrivalOf(input, seat.ordinal, seat.name, `${seat.name} learns, and votes once it has caught up`),
+    operation: arrivalOf(look, seat.ordinal, seat.name, `${seat.name} learns, and votes once it has caught up`),
     step: {
       kind: 'promoteMember',
       member: seat.name,
@@ -363,17 +364,17 @@ function learning(look: Look): Matter | undefined {
   };
 }
 
-function waiting({ input }: Look, { name, ordinal, observed }: Seat): Matter {
+function waiting(look: Look, { name, ordinal, observed }: Seat): Matter {
   const why = observed?.message ?? 'its pod is not there yet';
-  return { operation: arrivalOf(input, ordinal, name, `${name} joins: ${why}`) };
+  return { operation: arrivalOf(look, ordinal, name, `${name} joins: ${why}`) };
 }
 
-/** A place between those that are taken is that of a member that was replaced. */
-function arrivalOf({ cluster, size }: MembershipInput, ordinal: number, member: string, message: string) {
-  const before: Operation | undefined = cluster.status?.operation;
-  const goesOn = before?.holder === undefined && before?.member === member && before.type !== 'ScaleDown';
-  const type = goesOn && before.type === 'ScaleUp' ? 'ScaleUp' : goesOn || ordinal < size ? 'ReplaceMember' : 'ScaleUp';
-  return { type, member, message } as const;
+/** A place below one that is taken is that of a member that was replaced. */
+function arrivalOf({ input, seats }: Look, ordinal: number, member: string, message: string) {
+  const before: Operation | undefined = input.cluster.status?.operation;
+  const goesOn = before?.holder === undefined && before?.member === member && before.type === 'ReplaceMember';
+  const between = seats.some((seat) => seat.ordinal > ordinal);
+  return { type: goesOn || between ? 'ReplaceMember' : 'ScaleUp', member, message } as const;
 }
 
 function newcomer({ input, voters }: Look, ordinal: number): { readonly member: string; readonly peerUrl: string } {
@@ -385,13 +386,13 @@ function newcomer({ input, voters }: Look, ordinal: number): { readonly member: 
 }
 
 function arrival(look: Look, ordinal: number): Matter {
-  const { input, voters, good } = look;
+  const { voters, good } = look;
   const { member, peerUrl } = newcomer(look, ordinal);
   if (good.length < voters.length)
     return held('MemberDown', `${member} is not added while a member is down: ${down(look, voters)}`);
   const message = `${member} is added as a learner`;
   return {
-    operation: arrivalOf(input, ordinal, member, message),
+    operation: arrivalOf(look, ordinal, member, message),
     step: { kind: 'addMember', member, peerUrl },
     recheckMs: STEP_RETRY_MS,
   };
