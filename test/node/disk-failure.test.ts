@@ -57,7 +57,7 @@ describe('a log that cannot be written', () => {
       expect(await member.ended()).toBe(1);
       expect(member.output.trimEnd().split('\n')).toEqual([
         expect.stringMatching(
-          new RegExp(`^raftsman node: cannot write the log in .*wal: ${code}: .*; the member must stop$`),
+          new RegExp(`^raftsman node: \\w+: cannot write the log in .*wal: ${code}: .*; the member must stop$`),
         ),
       ]);
       // A write that was cut short is gone on with once: that is what tells that the disk is full.
@@ -90,7 +90,7 @@ describe('a log that cannot be written', () => {
       );
     }
     expect(await member.ended()).toBe(1);
-    expect(member.output).toMatch(/^raftsman node: cannot write the log in .*EIO.*; the member must stop\n$/);
+    expect(member.output).toMatch(/^raftsman node: \w+: cannot write the log in .*EIO.*; the member must stop\n$/);
     expect((await disk.calls()).filter((call) => call === 'datasync')).toHaveLength(1);
     await disk.heal();
     member.start();
@@ -123,7 +123,7 @@ describe('a log that cannot be read', () => {
     const { code, stderr } = await run(['node', ...member.args], member.environment);
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /^raftsman node: \S+\.wal cannot be read at offset 0: EIO: .*does not start without it.*\n$/,
+      /^raftsman node: \w+: \S+\.wal cannot be read at offset 0: EIO: .*does not start without it.*\n$/,
     );
     await disk.heal();
     member.start();

@@ -200,7 +200,7 @@ describe('going', () => {
     await leader.client.memberRemove(id);
     expect(await gone.ended()).toBe(1);
     expect(gone.output).toMatch(
-      /raftsman node: member [0-9a-f]+ was removed from its cluster .* delete .*m\d and add a new/,
+      /raftsman node: NODE_REMOVED: member [0-9a-f]+ was removed from its cluster .* delete .*m\d and add a new/,
     );
     const again = await run(['node', ...gone.args, '--log-level=error']);
     expect(again).toMatchObject({ code: 1, stderr: expect.stringMatching(/was removed from its cluster/) });
