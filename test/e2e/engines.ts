@@ -34,7 +34,7 @@ export const embedded: EngineUnderTest = {
   spec: { type: 'Embedded' },
   updates: [],
   flags: { 'snapshot-count': '5000' },
-  damage: (folder) => overwrite(the(folder, /\.(wal|log|seg)$/), 0.2, 256),
+  damage: (folder) => overwrite(the(folder, /\.wal$/), 0.2, 256),
 };
 
 export const etcd: EngineUnderTest = {

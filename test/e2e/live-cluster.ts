@@ -188,8 +188,15 @@ export class LiveCluster {
     for (const pid of found) process.kill(pid, signal);
   }
 
+  /** Stops the member's process, lets `damage` change its files, and kills it: what it held in memory must not mend them. */
+  async rot(member: string, damage: (folder: string) => void): Promise<void> {
+    await this.signal(member, 'SIGSTOP');
+    damage(await this.#diskFolder(member));
+    await this.signal(member, 'SIGKILL');
+  }
+
   /** The folder of a member's disk on the host. */
-  async diskFolder(member: string): Promise<string> {
+  async #diskFolder(member: string): Promise<string> {
     const claim = await this.kube.get(persistentVolumeClaims, this.#ref(`data-${member}`));
     const { volumeName } = (claim as { spec?: { volumeName?: string } }).spec ?? {};
     return join(dirname(this.kubectl.kubeconfig ?? ''), 'volumes', volumeName ?? '');

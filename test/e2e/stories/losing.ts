@@ -82,10 +82,7 @@ export function losing(day: () => Day): void {
 
   test('a member whose data rotted on its disk is replaced, and its neighbours never take it over', async () => {
     const member = await day().cluster.follower();
-    await replaced(day(), 'a follower’s data damaged', member, async () => {
-      day().engine.damage(await day().cluster.diskFolder(member));
-      await day().cluster.signal(member, 'SIGKILL');
-    });
+    await replaced(day(), 'a follower’s data damaged', member, () => day().cluster.rot(member, day().engine.damage));
   }, 360_000);
 
   test('draining a node evicts one member and no second one while the first is away', async () => {
