@@ -16,6 +16,8 @@ import { createManager, type StartedManager } from '../runtime/manager.ts';
 import { measureProcess } from '../runtime/metrics.ts';
 import { version } from '../version.ts';
 import { CLUSTER_CONTROLLER, clusterController } from './cluster/controller.ts';
+import { compactionController } from './compaction/controller.ts';
+import { compactionPolicyController } from './compaction/policy.ts';
 import { snapshotPolicyController } from './policy/snapshots.ts';
 import { restoreController } from './restore/controller.ts';
 import type { PodSettings } from './restricted.ts';
@@ -98,19 +100,22 @@ export async function createOperator(options: OperatorOptions): Promise<Operator
   const stores = storeController(world);
   const snapshots = snapshotController(world, stores.recheck);
   const restores = restoreController(world);
+  const compactions = compactionController(world);
   manager.add(clusters.definition);
   manager.add(certificates.definition);
   manager.add(stores.definition);
   manager.add(snapshots.definition);
   manager.add(snapshotPolicyController(world));
   manager.add(restores.definition);
+  manager.add(compactions.definition);
+  manager.add(compactionPolicyController(world));
   return {
     manager,
     async start(signal) {
       try {
         await manager.start(signal);
       } finally {
-        for (const { close } of [clusters, certificates, snapshots, restores]) close();
+        for (const { close } of [clusters, certificates, snapshots, restores, compactions]) close();
         for (const engine of engines.values()) engine.close();
         await events.flush();
       }

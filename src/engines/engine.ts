@@ -56,6 +56,8 @@ export interface MemberStatus {
   readonly sizeBytes: number;
   /** Bytes of it that hold data: the difference is what `defragment` gives back. */
   readonly sizeInUseBytes: number;
+  /** The size above which the member refuses writes; negative: none. Absent where it does not tell: before etcd 3.6. */
+  readonly quotaBytes?: number;
   readonly version: string;
   /** The member list as this member knows it, which may be behind. Empty where it does not tell: a learner of etcd. */
   readonly members: readonly Member[];

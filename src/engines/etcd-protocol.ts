@@ -105,6 +105,7 @@ export abstract class EtcdProtocol implements Engine {
         revision: header.revision,
         sizeBytes: status.dbSize,
         sizeInUseBytes: status.dbSizeInUse,
+        ...(status.dbSizeQuota === 0 ? {} : { quotaBytes: status.dbSizeQuota }),
         version: status.version,
         members,
         alarms: alarms.filter((alarm) => alarm !== undefined),

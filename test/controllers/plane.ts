@@ -3,8 +3,17 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { RaftCluster } from '../../src/api/cluster.ts';
+import type { RaftCompaction, RaftCompactionPolicy } from '../../src/api/compaction.ts';
 import { findCondition } from '../../src/api/conditions.ts';
-import { raftCluster, raftRestore, raftSnapshot, raftSnapshotPolicy, raftSnapshotStore } from '../../src/api/kinds.ts';
+import {
+  raftCluster,
+  raftCompaction,
+  raftCompactionPolicy,
+  raftRestore,
+  raftSnapshot,
+  raftSnapshotPolicy,
+  raftSnapshotStore,
+} from '../../src/api/kinds.ts';
 import { apiVersion } from '../../src/api/meta.ts';
 import type { RaftSnapshotPolicy } from '../../src/api/policy.ts';
 import type { RaftRestore } from '../../src/api/restore.ts';
@@ -26,6 +35,8 @@ export const kinds = {
   snapshot: raftSnapshot as ResourceType<RaftSnapshot>,
   policy: raftSnapshotPolicy as ResourceType<RaftSnapshotPolicy>,
   restore: raftRestore as ResourceType<RaftRestore>,
+  compaction: raftCompaction as ResourceType<RaftCompaction>,
+  compactionPolicy: raftCompactionPolicy as ResourceType<RaftCompactionPolicy>,
 };
 
 const crdType: ResourceType<Manifest> = {

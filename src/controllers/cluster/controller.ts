@@ -30,6 +30,7 @@ import {
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { CLUSTER, COMPONENT } from '../labels.ts';
 import type { Latest } from '../latest.ts';
+import { holderEnded } from '../lock.ts';
 import { same } from '../manifests.ts';
 import { clusterNames, diskNames } from '../names.ts';
 import { type Answer, Polls } from '../polls.ts';
@@ -180,6 +181,7 @@ export function clusterController(world: World): ClusterController {
       ...(writtenAt === undefined ? {} : { revisionWrittenAt: writtenAt }),
       ...(refused.has(key) ? { refused: refused.get(key)! } : {}),
       ...notNowOf(key),
+      holderEnded: holderEnded(cluster, views),
     };
     const now = new Date(context.now);
     const plan = planCluster(observed, now);
