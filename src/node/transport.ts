@@ -28,6 +28,7 @@ export interface TransportHandlers {
   readonly onMessage: (message: WireMessage) => void;
   /** Messages now go both ways. */
   readonly onUp: (peer: MemberId, welcome: Welcome) => void;
+  /** In one direction or both no more; may be said more than once. */
   readonly onDown: (peer: MemberId) => void;
   /** A member wants to send a snapshot on this channel. */
   readonly onSnapshot: (from: MemberId, channel: Channel) => void;
@@ -267,8 +268,10 @@ export class Transport {
     else throw new FrameError('an unknown control frame');
   }
 
+  /** All that it sent was heard, and there will be no more of it for now. */
   #silent(from: MemberId): void {
     this.#hearing.delete(from);
+    this.#handlers.onDown(from);
     if (!this.#peers.has(from) && this.#links.has(from)) this.#unlink(from);
   }
 

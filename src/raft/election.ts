@@ -1,6 +1,7 @@
 /** Elections: timeouts, pre-votes, votes and who may be refused one (thesis §3.4, §4.2.3, §9.6; GR-09..15). */
 import { voteResult } from './configuration.ts';
 import type { Core } from './core.ts';
+import { compareIds } from './membership.ts';
 import { asTerm, type MemberId, type Message } from './types.ts';
 
 type Vote = Extract<Message, { type: 'vote' }>;
@@ -9,6 +10,19 @@ type VoteResponse = Extract<Message, { type: 'voteResponse' }>;
 export function tickElection(core: Core): void {
   core.electionElapsed++;
   if (core.electionElapsed >= core.electionTimeout && mayStand(core)) campaign(core);
+}
+
+/**
+ * The leader that this member follows has most likely ended: nothing can be gained from waiting for longer than the others
+ * keep faith with it (§4.2.3). Chance keeps candidates apart when nobody knows of anything; who knows of this takes turns, one tick
+ * apart, and the first a tick after that time, so that all others' is over as well.
+ */
+export function onUnreachable(core: Core, member: MemberId): void {
+  if (core.role !== 'follower' || member !== core.leader) return;
+  const { voters, votersOutgoing } = core.configuration;
+  const others = [...new Set([...voters, ...votersOutgoing])].filter((id) => id !== member).sort(compareIds);
+  const turn = others.indexOf(core.id);
+  if (turn >= 0) core.electionTimeout = core.settings.electionTicks + 1 + turn;
 }
 
 /** By its own decision, which is neither to break its word nor to ask for votes that it may not have. */

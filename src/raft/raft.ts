@@ -179,6 +179,7 @@ export class Raft {
         return;
       case 'unreachable':
         replication.onUnreachable(core, event.member);
+        election.onUnreachable(core, event.member);
         return;
     }
   }

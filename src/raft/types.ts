@@ -325,7 +325,7 @@ export type RaftEvent =
   | { readonly type: 'snapshotOffered'; readonly message: SnapshotMessage }
   /** The offered snapshot is stored and durable beside the others; nothing else was done with it. */
   | { readonly type: 'snapshotReceived'; readonly message: SnapshotMessage }
-  /** The transport lost its connection to this member, so messages under way may be gone. */
+  /** The transport lost its connection with this member, in either direction: messages under way may be gone, and it too. */
   | { readonly type: 'unreachable'; readonly member: MemberId };
 
 export type RaftCommand =

@@ -1,7 +1,20 @@
 import { describe, expect, test } from '@jest/globals';
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
 import { Raft } from '../../src/raft/raft.ts';
-import { a, append, b, c, entry, member, persist, receive, tick, ticksUntilCampaign, vote } from './single.ts';
+import {
+  a,
+  append,
+  b,
+  c,
+  entry,
+  member,
+  persist,
+  type Received,
+  receive,
+  tick,
+  ticksUntilCampaign,
+  vote,
+} from './single.ts';
 
 describe('election timeouts', () => {
   test.each([
@@ -37,6 +50,27 @@ describe('election timeouts', () => {
     receive(raft, vote(6, 0, 0), append(4, 0, 0));
     expect(raft.role).toBe('follower');
     expect(ticksUntilCampaign(raft)).toBe(1);
+  });
+
+  test.each([
+    ['the first of the others stands a tick after the minimum', a, 11],
+    ['the second a tick later', c, 12],
+  ])('GR-09 RS-07 when the connection with the leader is lost, %s, whatever was drawn', (_, id, ticks) => {
+    const raft = member({ id }, [0.9, 0.9]);
+    receive(raft, { ...append(1, 0, 0), to: id } as Received);
+    tick(raft, 4);
+    raft.step({ type: 'unreachable', member: b });
+    expect(ticksUntilCampaign(raft)).toBe(ticks - 4);
+  });
+
+  test('GR-09 a leader that is heard again, or another that cannot be reached, changes nothing', () => {
+    const raft = member({}, [0.9, 0.9, 0.9]);
+    receive(raft, append(1, 0, 0));
+    raft.step({ type: 'unreachable', member: c });
+    expect(raft.role).toBe('follower');
+    raft.step({ type: 'unreachable', member: b });
+    receive(raft, append(1, 0, 0));
+    expect(ticksUntilCampaign(raft)).toBe(19);
   });
 
   test('GR-11 a candidate raises the term, votes for itself and asks all others, with its last entry', () => {
