@@ -79,7 +79,7 @@ export function obstacle({ compaction, cluster, readers }: CompactionObserved): 
   if (!cluster.status?.formed)
     return waiting('ClusterNotReady', `${name} is still being started or restored: it is compacted after that`);
   if (cluster.spec.replicas === 0)
-    return waiting('ClusterNotReady', `${name} is hibernated: it is compacted when it runs again`);
+    return waiting('ClusterHibernated', `${name} is hibernated: it is compacted when it runs again`);
   const { operation } = cluster.status;
   if (operation && operation.holder !== holderName(compaction)) {
     const who = operation.holder ?? name;

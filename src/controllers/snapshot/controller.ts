@@ -175,7 +175,8 @@ function isHeld({ metadata }: Live<RaftSnapshot>): boolean {
 
 /** What of a cluster matters to its snapshots. */
 function serving({ metadata, status }: Live<RaftCluster>): string {
-  return [metadata.deletionTimestamp, status?.formed, status?.readyReplicas].join(' ');
+  const compacts = status?.operation?.type === 'Compaction';
+  return [metadata.deletionTimestamp, status?.formed, status?.readyReplicas, compacts].join(' ');
 }
 
 function usable({ metadata, status }: Live<RaftSnapshotStore>): string {

@@ -178,6 +178,12 @@ function obstacle({ snapshot, cluster, store }: SnapshotObserved): Missing | und
       reason: 'ClusterNotReady',
       message: `RaftCluster ${clusterName} has no quorum: ${findCondition(status.conditions, 'Ready')?.message ?? `${status.membersReady} members serve`}`,
     };
+  // Its stream would hold up a member that is to be defragmented, with all that wait for that member.
+  if (status.operation?.type === 'Compaction')
+    return {
+      reason: 'WaitingForCompaction',
+      message: `${status.operation.holder} goes on: the snapshot is taken after that`,
+    };
   return undefined;
 }
 
@@ -200,8 +206,10 @@ function says(observed: SnapshotObserved, reason: string, message: string, now: 
   const actions: SnapshotAction[] = [...(saying.actions ?? [])];
   if (!same(status, snapshot.status)) actions.push({ kind: 'status', status });
   const waits = reason !== 'Running' && reason !== 'JobStarting';
-  if (waits && before?.reason !== reason)
-    actions.push({ kind: 'event', event: warning(reason, 'TakeSnapshot', message) });
+  if (waits && before?.reason !== reason) {
+    const tell = reason.startsWith('Waiting') ? note : warning;
+    actions.push({ kind: 'event', event: tell(reason, 'TakeSnapshot', message) });
+  }
   if (saying.started && snapshot.status?.startTime === undefined) {
     const text = `taking a snapshot of ${snapshot.spec.clusterName} into ${snapshot.spec.storeName}`;
     actions.push({ kind: 'event', event: note('SnapshotStarted', 'TakeSnapshot', text) });

@@ -336,7 +336,7 @@ describe('nothing is begun', () => {
   test.each<[string, Look]>([
     ['ClusterNotFound', { cluster: undefined }],
     ['ClusterNotReady', { clusterStatus: { formed: false } }],
-    ['ClusterNotReady', { cluster: clusterOf('c', { replicas: 0 }, formedStatus) }],
+    ['ClusterHibernated', { cluster: clusterOf('c', { replicas: 0 }, formedStatus) }],
     ['ClusterPaused', { cluster: clusterOf('c', { paused: true }, formedStatus) }],
     ['WaitingForOperation', { clusterStatus: growing }],
     ['WaitingForOperation', { clusterStatus: other }],

@@ -44,6 +44,8 @@ const without = <K extends keyof SnapshotObserved>(field: K): SnapshotObserved =
 
 describe('a snapshot that cannot be taken yet waits and says what would help', () => {
   const forming = clusterOf('c', {}, { ...formedStatus, formed: false });
+  const operation = { type: 'Compaction', holder: 'RaftCompaction/x', since: '2026-11-22T00:00:00Z' } as const;
+  const compacting = clusterOf('c', {}, { ...formedStatus, operation });
   const noQuorum = clusterOf('c', {}, { ...formedStatus, readyReplicas: 1 });
   test.each([
     ['ClusterNotFound', without('cluster')],
@@ -51,6 +53,7 @@ describe('a snapshot that cannot be taken yet waits and says what would help', (
     ['ClusterNotReady', look({ cluster: forming })],
     ['ClusterNotReady', look({ cluster: noQuorum })],
     ['ClusterHibernated', look({ cluster: clusterOf('c', { replicas: 0 }, formedStatus) })],
+    ['WaitingForCompaction', look({ cluster: compacting })],
     ['StoreNotFound', without('store')],
     ['StoreNotReady', look({ store: storeOf('s', false) })],
     ['StoreNotReady', look({ store: storeOf('s', null) })],
