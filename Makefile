@@ -14,6 +14,9 @@ INSTALLED := node_modules/.raftsman-installed
 CLUSTER ?= raftsman
 CONTEXT ?=
 IMAGE ?= raftsman:dev
+# How long `soak` lets things happen, and the seed of a run to repeat
+MINUTES ?= 10
+SEED ?=
 # Jest's own arguments, such as ARGS='-t "HR-12"' or ARGS=test/raft
 ARGS ?=
 
@@ -49,6 +52,9 @@ test-integration: $(INSTALLED) ## Controllers against a real kube-apiserver (roo
 test-e2e: $(INSTALLED) ## Whole flows on a real node (root)
 	@$(JEST) $(ARGS) --runInBand --selectProjects e2e
 
+soak: $(INSTALLED) ## Random operations and faults on real clusters of both engines for MINUTES=10, nothing lost (root; SEED= to repeat a run)
+	@$(RUN) test/soak/soak.ts --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 bench: $(INSTALLED) ## Speed and memory as ratios against the real peers, interleaved in one run (root)
 	@$(RUN) test/bench/bench.ts $(ARGS)
 
@@ -83,4 +89,4 @@ run: $(INSTALLED) ## The operator on the host against $$KUBECONFIG, with readabl
 	@$$($(RUN) test/kubernetes/main.ts tool kubectl) apply --server-side -f crds/
 	@RAFTSMAN_IMAGE=$(IMAGE) bin/raftsman operator --leader-elect=false --log-format text $(ARGS)
 
-.PHONY: help demo down test test-unit test-integration test-e2e bench lint format generate dist image cluster-up cluster-down run
+.PHONY: help demo down test test-unit test-integration test-e2e soak bench lint format generate dist image cluster-up cluster-down run
