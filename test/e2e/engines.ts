@@ -42,7 +42,7 @@ export const etcd: EngineUnderTest = {
   spec: { type: 'Etcd', version: '3.5.35' },
   updates: [
     { version: '3.6.5', snapshotFirst: true },
-    { version: '3.6.8', snapshotFirst: false },
+    { version: '3.6.8', snapshotFirst: true },
   ],
   flags: { 'snapshot-count': '5000' },
   // Both meta pages of its store: without them it does not know where anything is.

@@ -60,7 +60,7 @@ export function updating(day: () => Day): void {
     expect(untouched).toHaveLength(before.size - 1);
   }, 300_000);
 
-  test('a new minor version comes after a snapshot, a patch does not need one, and neither loses a write', async () => {
+  test('a new version, be it minor or patch, comes after a snapshot, and neither loses a write', async () => {
     for (const { version, snapshotFirst } of day().engine.updates) {
       const known = new Set((await day().kubectl.list('raftsnapshots')).map(({ metadata }) => metadata.uid));
       await rolled(day(), `update to ${version}`, { engine: { version } });
