@@ -19,12 +19,21 @@ function hierarchies(): string[] {
     : [];
 }
 
+/**
+ * Ten times a process's share of the processor: all pods of a cluster together would otherwise get as much as one compiler
+ * beside them, and the operator would lose its Lease.
+ */
+const SHARE = { 'cpu.shares': '10240', 'cpu.weight': '1000' } as const;
+
 /** Makes the cluster's cgroup in every hierarchy; the kubelet wants its root to exist. */
 export function makeCgroups(name: string): void {
   for (const hierarchy of hierarchies()) {
     const folder = join(hierarchy, cgroupOf(name));
     mkdirSync(folder, { recursive: true });
     if (isVersion2()) passControllersOn(hierarchy, folder);
+    for (const [file, share] of Object.entries(SHARE)) {
+      if (existsSync(join(folder, file))) writeFileSync(join(folder, file), share);
+    }
     // A new cpuset is empty, and no process can enter it before it has processors and memory nodes.
     for (const file of ['cpuset.cpus', 'cpuset.mems']) {
       const own = join(folder, file);
