@@ -73,6 +73,8 @@ export interface Crash {
    * removed this member.
    */
   readonly verdict?: 'lost' | 'corrupt' | 'removed';
+  /** An earlier run was cut short and has left what this one stumbles over: it goes on once its pod begins anew. */
+  readonly again?: boolean;
 }
 
 export interface EngineProfile {

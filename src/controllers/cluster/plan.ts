@@ -20,6 +20,7 @@ import { leadership, type MemberViews, observeMembers } from './members.ts';
 import { type DiskMark, memberList, newcomerOf, planMembership, sizeOf } from './membership.ts';
 import { foreignDisk, isDisk, originOf } from './origin.ts';
 import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
+import { planRestart } from './restart.ts';
 import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
 import type { ClusterStep, Matter } from './step.ts';
 import { planUpdate } from './update.ts';
@@ -141,6 +142,7 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     (observed.tls && observed.tls.trust === undefined ? observed.tls.report : undefined) ??
     (children.statefulSet === undefined ? update.refused : undefined);
   const acts = blocked === undefined && !spec.paused;
+  const unfinished = planRestart({ members, formed, crash: observed.profile.crash });
   const disksMatter = planDisks({
     cluster,
     disks,
@@ -149,7 +151,9 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     renewable: !update.keepsTemplate && update.refused === undefined,
     mayGrow: observed.mayGrow ?? new Map(),
   });
-  const matter = acts ? firstMatter(observed, ownDisksOnly(membership, observed), [update, disksMatter]) : {};
+  const matter = acts
+    ? firstMatter(observed, ownDisksOnly(membership, observed), [unfinished, update, disksMatter])
+    : {};
   const operation = operationOf(observed, matter, now);
   const actions: ClusterAction[] = [];
   const creates = acts && children.statefulSet === undefined && pods.length === 0;
@@ -246,7 +250,11 @@ function operationOf(
 function stepEvent(step: ClusterStep): EventInput | undefined {
   switch (step.kind) {
     case 'replaceMember':
-      return note('ReplacingMember', 'ReplaceMember', `${step.pod} is replaced: it does not run what spec says`);
+      return note(
+        'ReplacingMember',
+        'ReplaceMember',
+        `${step.pod} is replaced: ${step.why ?? 'it does not run what spec says'}`,
+      );
     case 'addMember':
       return note('AddingMember', 'AddMember', `${step.member} is added as a learner`);
     case 'promoteMember':

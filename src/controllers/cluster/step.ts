@@ -38,6 +38,8 @@ export type ClusterStep =
       readonly uid: string;
       /** False: a member that leads by now stays, because it can hand over first. */
       readonly mayLead: boolean;
+      /** For people, where it is not that it does not run what spec says. */
+      readonly why?: string;
     }
   /** Creates a RaftSnapshot ahead of a change of version. */
   | { readonly kind: 'createSnapshot'; readonly snapshot: Manifest }

@@ -23,7 +23,9 @@ export function crash(message: string | undefined): Crash {
   // No room on the disk breaks the same calls, and mends itself when there is room.
   const full = /no space left on device/.test(text);
   const verdict = full ? undefined : verdicts.find(([, pattern]) => pattern.test(text))?.[0];
-  return { text, ...(verdict === undefined ? {} : { verdict }) };
+  // etcdutl does not restore into what it has left itself, and the kubelet runs again only what has failed.
+  const again = /^Error: data-dir .* not empty/.test(text);
+  return { text, ...(verdict === undefined ? {} : { verdict }), ...(again ? { again } : {}) };
 }
 
 /** The last line that says why it ended: a stack may follow it. */

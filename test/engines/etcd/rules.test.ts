@@ -167,6 +167,11 @@ describe('the last words of etcd', () => {
     expect(crash(message)).toEqual({ text, ...(verdict === undefined ? {} : { verdict }) });
   });
 
+  test('of the tool that restores tell that it was cut short', () => {
+    const said = 'Error: data-dir "/var/lib/raftsman/restored" not empty or could not be read';
+    expect(crash(said)).toEqual({ text: said, again: true });
+  });
+
   test('are short, however long they were', () => {
     expect(crash(zap('fatal', 'x'.repeat(10_000))).text).toHaveLength(500);
   });
