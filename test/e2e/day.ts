@@ -13,7 +13,7 @@ export interface EngineUnderTest {
   readonly type: 'Embedded' | 'Etcd';
   /** `spec.engine` of a new cluster. */
   readonly spec: Readonly<Record<string, unknown>>;
-  /** Versions to update through, from the one of `spec`; a snapshot comes first where the minor version changes. */
+  /** Versions to update through, from the one of `spec`; whether a snapshot comes first. */
   readonly updates: readonly { readonly version: string; readonly snapshotFirst: boolean }[];
   /** Flags that an update may set. */
   readonly flags: Readonly<Record<string, string>>;

@@ -51,6 +51,9 @@ export const NEAR_ENTRIES = 1_000;
 /** How long a cluster must have been without a quorum before members that still run are taken down to mend it. */
 export const LOST_AFTER_MS = 15_000;
 
+/** A process that has run for so long does not end for what it runs. */
+const STEADY_MS = 60_000;
+
 export function planUpdate(input: UpdateInput): UpdatePlan {
   const { members, template, formed, cluster } = input;
   const old = members.filter(({ pod }) => pod && outdated(pod, template, formed));
@@ -83,7 +86,7 @@ export function planUpdate(input: UpdateInput): UpdatePlan {
 function versionOf(input: UpdateInput, old: readonly MemberObserved[]): VersionPlan {
   return planVersion({
     ...input,
-    quorum: knowingLeader(input.members) >= quorumOf(input.members),
+    quorum: !quorumLost(input),
     members: input.members.map((member) => {
       const image = member.pod && imageOf(member.pod);
       return {
@@ -177,12 +180,12 @@ interface Trouble {
 }
 
 /** Ready is not enough: the member knows the leader, votes, and has applied what the leader has. */
-function unfit(member: MemberObserved, { members, leader }: UpdateInput): Trouble | undefined {
+function unfit(member: MemberObserved, { members, leader, now }: UpdateInput): Trouble | undefined {
   const { pod, ready, status, message } = member;
   const trouble = (kind: Trouble['kind'], why: string): Trouble => ({ member, kind, why });
   if (pod === undefined || pod.metadata.deletionTimestamp !== undefined)
     return trouble('away', message ?? 'its pod is on its way');
-  if (!ready) return trouble(cannotStart(pod) ? 'broken' : 'slow', message ?? 'it is not ready yet');
+  if (!ready) return trouble(cannotStart(pod, now) ? 'broken' : 'slow', message ?? 'it is not ready yet');
   if (status === undefined) return trouble('slow', 'it has not answered yet');
   if (status.isLearner) return trouble('slow', 'it is a learner');
   const leads = members.find(({ name }) => name === leader)?.status;
@@ -191,9 +194,13 @@ function unfit(member: MemberObserved, { members, leader }: UpdateInput): Troubl
   return behind > NEAR_ENTRIES ? trouble('slow', `it is ${behind} entries behind the leader`) : undefined;
 }
 
-function cannotStart(pod: Live<Pod>): boolean {
-  const restarted = pod.status?.containerStatuses?.some(({ restartCount }) => (restartCount ?? 0) > 0);
-  return obstacleOf(pod) !== undefined || restarted === true;
+/** One that was started again after it ended runs for a moment, each time. */
+function cannotStart(pod: Live<Pod>, now: Date): boolean {
+  const restless = pod.status?.containerStatuses?.some(({ restartCount = 0, state }) => {
+    const since = Date.parse(state?.running?.startedAt ?? '');
+    return restartCount > 0 && !(now.getTime() - since >= STEADY_MS);
+  });
+  return obstacleOf(pod) !== undefined || restless === true;
 }
 
 /** It may be serving, or about to: taking it down takes something away. */

@@ -172,6 +172,23 @@ describe('a template that does not work', () => {
     expect(next([{}, {}, {}])).toBeUndefined();
   });
 
+  test('that makes it end again and again is seen between two tries too', () => {
+    const scene = input([old, old, { health: 'starting' }]);
+    const [running] = [
+      ...(scene.members[2]!.pod!.status!.containerStatuses ?? []),
+      { name: 'member', restartCount: 2 },
+    ];
+    const since = (milliseconds: number) => ({ startedAt: new Date(now.getTime() - milliseconds).toISOString() });
+    const held = (milliseconds: number) => {
+      const containerStatuses = [{ ...running!, restartCount: 2, state: { running: since(milliseconds) } }];
+      const { pod, ...others } = scene.members[2]!;
+      const member = { ...others, pod: { ...pod!, status: { ...pod!.status, containerStatuses } } };
+      return planUpdate({ ...scene, members: scene.members.with(2, member) }).held?.reason;
+    };
+    expect(held(5_000)).toBe('MemberNotReady');
+    expect(held(60_000)).toBeUndefined();
+  });
+
   test('mended, the same one comes first, whoever else is outdated', () => {
     expect(next([old, { template: 'bad', health: 'broken' }, old])).toBe('c-1');
     expect(next([old, { template: 'bad', health: 'crashed' }, old])).toBe('c-1');
