@@ -24,6 +24,7 @@ async function main(command: string | undefined, argv: string[]): Promise<number
     case 'archive':
       return (await import('./cli/archive.ts')).runArchive(argv);
     case 'job':
+      if (argv[0] === 'prepare') return (await import('./jobs/prepare-command.ts')).runPrepare(argv.slice(1));
       return (await import('./jobs/job.ts')).runJob(argv);
     case 'version':
     case '--version':

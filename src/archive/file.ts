@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { syncFolder } from './folder.ts';
 import { ArchiveError, type ArchiveSummary, type VerifyOptions } from './types.ts';
 import { verifyArchive } from './verify.ts';
 
@@ -85,15 +86,5 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<voi
   let written = 0;
   while (written < bytes.length) {
     written += (await file.write(bytes, written, bytes.length - written)).bytesWritten;
-  }
-}
-
-/** Makes a rename in the folder survive a power loss (ES-21). */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

@@ -2,10 +2,10 @@ import type { Server } from 'node:http';
 import { parseArgs } from 'node:util';
 import { ArchiveError } from '../archive/types.ts';
 import { openEngine, parseEndpoints, withCertificates } from '../engines/open.ts';
-import { createLog, type Log } from '../log.ts';
+import { createLog } from '../log.ts';
 import { credentialsFrom, openStore, parseStoreSpec } from '../stores/open.ts';
 import { type Store, StoreError } from '../stores/store.ts';
-import { PrepareError, prepare } from './prepare.ts';
+import { type Env, type Output, runPrepare } from './prepare-command.ts';
 import { leaveTerminationMessage, serveProgress, Tracker } from './report.ts';
 import { exitStatus, isFailure, type JobFailure, type Outcome, progressPort, type Verb } from './result.ts';
 import { fetch, remove, save, verify } from './verbs.ts';
@@ -68,13 +68,6 @@ const verbs: Readonly<Record<Verb, { readonly required: readonly Flag[]; readonl
   delete: { required: ['key'], optional: [] },
 };
 
-type Env = Readonly<Record<string, string | undefined>>;
-
-export interface Output {
-  readonly stdout: (text: string) => unknown;
-  readonly stderr: (text: string) => unknown;
-}
-
 class UsageError extends Error {
   override readonly name = 'UsageError';
   readonly code = 'JOB_USAGE';
@@ -90,7 +83,7 @@ export async function runJob(
   output: Output = { stdout: (text) => process.stdout.write(text), stderr: (text) => process.stderr.write(text) },
 ): Promise<number> {
   const log = createLog({ write: (line) => output.stderr(`${line}\n`) }).with({ component: 'job' });
-  if (argv[0] === 'prepare') return runPrepare(argv.slice(1), env, output, log);
+  if (argv[0] === 'prepare') return runPrepare(argv.slice(1), env, output);
   let verb: Verb;
   let given: Flags;
   try {
@@ -157,41 +150,6 @@ function parseStrictly(argv: readonly string[]) {
   } catch (error) {
     // The first sentence names the flag; the rest is advice on writing parsers.
     throw new UsageError((error as Error).message.split('. ')[0] ?? 'wrong flags');
-  }
-}
-
-const prepareFlags = {
-  'data-dir': { type: 'string' },
-  adopt: { type: 'string' },
-  remove: { type: 'string' },
-} as const;
-
-/** Leaves no result but its last line, which is what is kept of an init container that fails. */
-async function runPrepare(argv: readonly string[], env: Env, output: Output, log: Log): Promise<number> {
-  const say = (error: unknown) => output.stderr(`${(error as Error).message.replace(/\s*\n\s*/g, ' ')}\n`);
-  let given: { 'data-dir'?: string; adopt?: string; remove?: string };
-  try {
-    given = parseArgs({ args: [...argv], options: prepareFlags, strict: true }).values;
-    if (!given['data-dir']) throw new UsageError('prepare needs --data-dir');
-  } catch (error) {
-    say(error);
-    return exitStatus.usage;
-  }
-  const { 'data-dir': dataFolder, adopt, remove } = given;
-  try {
-    const done = await prepare({
-      dataFolder,
-      ...(adopt === undefined ? {} : { adopt }),
-      ...(remove === undefined ? {} : { remove }),
-      clusterState: env['RAFTSMAN_INITIAL_CLUSTER_STATE'] === 'new' ? 'new' : 'existing',
-      name: env['POD_NAME'] ?? '',
-      joining: env['RAFTSMAN_JOINING'] ?? '',
-    });
-    log.info('disk prepared', { dataFolder, found: done });
-    return exitStatus.done;
-  } catch (error) {
-    say(error instanceof PrepareError ? new Error(`${error.code}: ${error.message}`) : error);
-    return exitStatus.failed;
   }
 }
 

@@ -5,7 +5,7 @@
 import type { Dirent } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { syncFolder } from '../archive/file.ts';
+import { syncFolder } from '../archive/folder.ts';
 
 export interface Preparation {
   /** The folder that the member keeps its data in. */
