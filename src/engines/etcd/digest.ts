@@ -10,10 +10,8 @@ import { everything } from '../etcd-protocol.ts';
 
 /** What the member reads for one page of names, in bytes: it reads the values with them. */
 const namesBytes = 32 * 1024 * 1024;
-const mostNames = 10_000;
 /** Values of one answer, in bytes, by what values have on average. */
 const valuesBytes = 1024 * 1024;
-const mostValues = 128;
 
 type Limits = Parameters<EtcdClient['range']>[1];
 
@@ -25,6 +23,7 @@ export async function digestKeys(
   client: EtcdClient,
   revision: number,
   limits: () => NonNullable<Limits>,
+  { mostNames = 10_000, mostValues = 128 }: { readonly mostNames?: number; readonly mostValues?: number } = {},
 ): Promise<Fingerprint> {
   const at = { revision, serializable: true };
   const [{ count, header }, { dbSizeInUse }] = [
@@ -33,7 +32,7 @@ export async function digestKeys(
   ];
   const known = revision > 0 ? revision : (header?.revision ?? 0);
   const average = Math.max(1, Math.ceil(dbSizeInUse / Math.max(1, count)));
-  const namesAtOnce = clamp(Math.floor(namesBytes / average), mostValues, mostNames);
+  const namesAtOnce = clamp(Math.floor(namesBytes / average), Math.min(mostValues, mostNames), mostNames);
   const valuesAtOnce = clamp(Math.floor(valuesBytes / average), 1, mostValues);
   const hash = createHash('sha256');
   const head = Buffer.alloc(4 + 4 + 4 * 8);

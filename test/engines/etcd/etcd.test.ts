@@ -7,6 +7,7 @@ import { verifyArchiveFile } from '../../../src/archive/file.ts';
 import { runArchive } from '../../../src/cli/archive.ts';
 import { EmbeddedEngine } from '../../../src/engines/embedded/embedded.ts';
 import { EngineError, type MemberStatus } from '../../../src/engines/engine.ts';
+import { digestKeys } from '../../../src/engines/etcd/digest.ts';
 import { EtcdClient } from '../../../src/etcd/client.ts';
 import { runJob } from '../../../src/jobs/job.ts';
 import { type ArchiveResult, parseOutcome } from '../../../src/jobs/result.ts';
@@ -130,6 +131,22 @@ describe('etcd as an engine', () => {
     expect(await pods.engine.fingerprint(pods.endpoint('e-2'), at)).toEqual(found[0]);
     expect(await verdict(pods.engine.fingerprint(pods.endpoint('e-0'), 3))).toBe('ENGINE_REVISION_UNAVAILABLE');
     expect(await verdict(pods.engine.fingerprint(pods.endpoint('e-0'), at + 99))).toBe('ENGINE_REVISION_UNAVAILABLE');
+  });
+
+  test('a fingerprint does not depend on how many keys are read at once', async () => {
+    const [{ revision }] = (await settled()) as [MemberStatus];
+    const { url } = pods.endpoint('e-0');
+    const whole = await pods.engine.fingerprint({ url }, revision);
+    const client = new EtcdClient({ endpoints: [url] });
+    for (const [mostNames, mostValues] of [
+      [1, 1],
+      [7, 3],
+      [80, 80],
+      [81, 79],
+    ] as const) {
+      expect(await digestKeys(client, revision, () => ({}), { mostNames, mostValues })).toEqual(whole);
+    }
+    client.close();
   });
 
   test('a member that is stopped but holds its port is told from one that has ended', async () => {
