@@ -135,7 +135,7 @@ describe('a member that is lost', () => {
         const old = status?.members?.find(({ name }) => name === 'c-1')?.id;
         rmSync(join(ground.node.disk('data-c-1'), 'member'), { recursive: true });
         ground.node.kill('c-1');
-        await ground.until(kinds.cluster, 'c', (one) => one?.status?.operation?.type === 'ReplaceMember');
+        await ground.until(kinds.cluster, 'c', (one) => one?.status?.operation?.type === 'ReplaceMember', PATIENCE_MS);
         const after = await ground.until(kinds.cluster, 'c', (one) => ready(3)(one) && id(one) !== old, PATIENCE_MS);
         expect(after?.status?.clusterId).toBe(status?.clusterId);
         expect(await ground.events('c')).toEqual(expect.arrayContaining(['RemovingMember', 'AddingMember']));
@@ -144,7 +144,7 @@ describe('a member that is lost', () => {
         await scale(ground, 1);
         rmSync(join(ground.node.disk('data-c-0'), 'member'), { recursive: true });
         ground.node.kill('c-0');
-        const dead = await ground.condition(kinds.cluster, 'c', 'Progressing', { reason: 'DataLost' });
+        const dead = await ground.condition(kinds.cluster, 'c', 'Progressing', { reason: 'DataLost' }, PATIENCE_MS);
         expect(dead.status?.members).toMatchObject([{ name: 'c-0', state: 'Lost' }]);
         expect(findCondition(dead.status?.conditions, 'Progressing')?.message).toContain('restore a snapshot');
       }),
@@ -162,7 +162,7 @@ describe('a member that is lost', () => {
         ground.node.kill(member, 'SIGSTOP');
         await ground.until(kinds.cluster, 'c', (one) => state(one) === 'Hung', 10_000);
         ground.node.kill(member, 'SIGCONT');
-        await ground.until(kinds.cluster, 'c', ready(3));
+        await ground.until(kinds.cluster, 'c', ready(3), PATIENCE_MS);
       }),
     300_000,
   );

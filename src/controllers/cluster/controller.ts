@@ -53,6 +53,8 @@ const ANXIOUS_MS = 200;
 const STATUS_TIMEOUT_MS = 1_800;
 /** With what it takes to find out how a member is silent. */
 const POLL_TIMEOUT_MS = 2_300;
+/** Who has not answered so many times is not about to: its pod tells when it starts again. */
+const LONG_SILENCE = 100;
 /** An answer that takes longer than this says that the member is slow. */
 const LATE_MS = 1_000;
 /** A step that the members refuse is said to be once it has been for so many tries: most wait for a moment only. */
@@ -80,8 +82,10 @@ export function clusterController(world: World): ClusterController {
     clock,
     timeoutMs: POLL_TIMEOUT_MS,
     concurrency: 64,
-    everyMs: ({ value, failures }) =>
-      failures > 0 || value?.status.leaderId === undefined || value.status.isLearner ? ANXIOUS_MS : CALM_MS,
+    everyMs: ({ value, failures }) => {
+      if (failures > LONG_SILENCE) return CALM_MS;
+      return failures > 0 || value?.status.leaderId === undefined || value.status.isLearner ? ANXIOUS_MS : CALM_MS;
+    },
     wake: (key) => manager.enqueue(CLUSTER_CONTROLLER, key),
   });
 

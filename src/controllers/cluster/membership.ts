@@ -33,6 +33,8 @@ export interface MembershipPlan extends Matter {
   readonly joining?: string;
   /** The members by name, lowest ordinal first; absent while the list is unknown. */
   readonly names?: readonly string[];
+  /** Those of them that vote. */
+  readonly voters?: readonly string[];
 }
 
 export interface DiskMark {
@@ -138,7 +140,8 @@ export function planMembership(input: MembershipInput): MembershipPlan {
   const matter = next(look, list.length - seats.length);
   const joining = look.learners.find(({ id, name }) => look.holds.get(diskOf(name)) !== `${clusterId}/${id}`)?.name;
   const names = seats.map(({ name }) => name);
-  return { ...matter, marks, names, ...(joining === undefined ? {} : { joining }) };
+  const voters = look.voters.map(({ name }) => name);
+  return { ...matter, marks, names, voters, ...(joining === undefined ? {} : { joining }) };
 }
 
 /** The member that a step adds: what it has to find in its configuration is written before. */
@@ -220,6 +223,11 @@ function leaderless({ cluster, members, size }: MembershipInput): Matter {
   const lost = members.filter(({ state }) => state === 'Lost');
   if (lost.length > 0 && members.length - lost.length < quorumOf(members.length))
     return { held: { reason: 'DataLost', message: `${lostWords(lost)}. ${RESTORE}` } };
+  const before = cluster.status?.operation;
+  if (before?.holder === undefined && before && ['ScaleUp', 'ScaleDown', 'ReplaceMember'].includes(before.type)) {
+    const { type, member } = before;
+    return { operation: { type, ...(member === undefined ? {} : { member }), message: 'waits until a member leads' } };
+  }
   const away = members.some(({ state, status }) => state !== 'Starting' && status?.leaderId === undefined);
   return size !== cluster.spec.replicas && away
     ? { held: { reason: 'QuorumLost', message: 'members cannot come or go: none answers that knows a leader' } }
@@ -242,6 +250,12 @@ function next(look: Look, strangers: number): Matter {
       'ForeignMember',
       `the member list has ${strangers} whose addresses are none of this cluster's: remove them`,
     );
+  // A learner that was given its vote and has not heard of it yet: in a moment it will have.
+  const heard = voters.find(({ observed }) => observed?.state === 'Learning');
+  if (heard) {
+    const operation = arrivalOf(look, heard.ordinal, heard.name, `${heard.name} has its vote`);
+    return { operation, recheckMs: STEP_RETRY_MS };
+  }
   if (good.length < quorumOf(voters.length)) {
     const others = voters.length - lost.filter(({ votes }) => votes).length;
     if (lost.length > 0 && others < quorumOf(voters.length))

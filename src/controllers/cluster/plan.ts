@@ -162,6 +162,7 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     members,
     size,
     formed,
+    ...(membership.voters === undefined ? {} : { voters: membership.voters }),
     outdated: acts ? update.outdated : [],
     ...(blocked === undefined ? {} : { blocked }),
     ...(matter.held === undefined ? {} : { held: matter.held }),

@@ -23,6 +23,8 @@ export interface StatusInput {
   /** How many members the cluster has, also while it hibernates. */
   readonly size: number;
   readonly formed: boolean;
+  /** The names of those that vote, while a member says it. */
+  readonly voters?: readonly string[];
   /** Members that do not run what the spec says. */
   readonly outdated: readonly string[];
   readonly blocked?: Blocked;
@@ -145,7 +147,7 @@ function observations(input: StatusInput, ready: number, leader: string | undefi
     leader,
     serve,
     why: down.length === 0 ? '' : `; ${down.join('; ')}`,
-    quorum: Math.floor(replicas / 2) + 1,
+    quorum: Math.floor((input.formed ? (input.voters?.length ?? input.size) : replicas) / 2) + 1,
   };
   return [
     { type: 'Available', ...available(look) },
@@ -168,7 +170,7 @@ interface Look {
   readonly serve: string;
   /** What keeps the others, in words, or nothing. */
   readonly why: string;
-  /** Of the members asked for. */
+  /** Of the members asked for until the cluster has formed, of those that vote from then on. */
   readonly quorum: number;
 }
 
@@ -230,7 +232,7 @@ function progressing({ input, serve, why }: Look): Said {
 }
 
 function degraded({ input, ready, serve, why, quorum }: Look): Said {
-  const { formed, members } = input;
+  const { formed, members, operation, voters } = input;
   if (!formed) return { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' };
   if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
   const alarms = alarmsOf(members) ?? [];
@@ -238,7 +240,10 @@ function degraded({ input, ready, serve, why, quorum }: Look): Said {
     const message = `${alarms.map((alarm) => `${alarm.type}: ${alarm.message}`).join('; ')} (${serve}${why})`;
     return { status: 'True', reason: alarms[0].type, message };
   }
-  if (ready === members.length) return { status: 'False', reason: 'MembersReady', message: serve };
+  // Who comes or goes on purpose is nothing that is broken.
+  const scales = operation?.type === 'ScaleUp' || operation?.type === 'ScaleDown';
+  const expected = members.filter(({ name }) => !scales || (voters?.includes(name) ?? true));
+  if (expected.every((member) => member.ready)) return { status: 'False', reason: 'MembersReady', message: serve };
   return ready >= quorum
     ? { status: 'True', reason: 'MembersNotReady', message: `${serve}, which is enough to read and write${why}` }
     : { status: 'True', reason: 'QuorumLost', message: `${serve}, and it takes ${quorum} to read and write${why}` };

@@ -154,7 +154,8 @@ describe('how many ordinals have pods', () => {
 });
 
 describe('a cluster with all its members', () => {
-  test('has nothing to do', () => expect(plan({})).toEqual({ marks: [], names: ['c-0', 'c-1', 'c-2'] }));
+  test('has nothing to do', () =>
+    expect(plan({})).toEqual({ marks: [], names: ['c-0', 'c-1', 'c-2'], voters: ['c-0', 'c-1', 'c-2'] }));
   test('does nothing while one is dead: it is waited for', () =>
     expect(plan({ states: ['Serving', 'Dead'] }).step).toBeUndefined());
   test('hibernated or not formed, does nothing', () => {
@@ -213,6 +214,17 @@ describe('scaling up', () => {
     const [first, ...others] = given.members;
     const mixed = [{ ...first!, status: { ...first!.status!, version: '3.5.35' } }, ...others];
     expect(planMembership({ ...given, members: mixed }).step).not.toHaveProperty('next');
+  });
+  test('who has been given a vote and has not heard of it is waited for, not complained of', () => {
+    const { step, held, operation } = planMembership(learns({ wanted: 3, size: 2, list: listOf('c', 2) }, 1));
+    expect([step, held]).toEqual([undefined, undefined]);
+    expect(operation).toMatchObject({ type: 'ScaleUp', member: 'c-1' });
+  });
+  test('what was begun goes on when a member leads again', () => {
+    const status = { operation: { type: 'ScaleUp', member: 'c-3', since: 'x' } };
+    const { held, operation } = plan({ wanted: 5, list: undefined as never, states: ['Slow', 'Slow', 'Slow'], status });
+    expect(held).toBeUndefined();
+    expect(operation).toEqual({ type: 'ScaleUp', member: 'c-3', message: 'waits until a member leads' });
   });
   test('wanted no more, the learner leaves again', () => {
     const { step, operation } = planMembership(learns({ wanted: 3, size: 4, list }, 3));
