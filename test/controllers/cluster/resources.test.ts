@@ -42,6 +42,17 @@ describe('the objects of a RaftCluster', () => {
     expectGolden('cluster-restored.yaml', Object.values(clusterObjects(input(spec, { bootstrap }))));
   });
 
+  test('golden: three members of etcd restored from an archive, with certificates', () => {
+    const engine = {
+      type: 'Etcd',
+      version: '3.5.35',
+      quotaBytes: 4_294_967_296,
+      flags: { 'max-request-bytes': '2097152' },
+    };
+    const { statefulSet } = clusterObjects(input({ engine, tls: { mode: 'Managed' } }, { bootstrap }));
+    expectGolden('etcd-restored.yaml', [statefulSet]);
+  });
+
   test('labels of the pod template never displace those that select members', () => {
     const given = input({ podTemplate: { metadata: { labels: { 'app.kubernetes.io/name': 'mine' } } } });
     expect(memberTemplate(given).metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'raftsman' });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -111,6 +111,22 @@ describe('etcd as an engine', () => {
     writeFileSync(own, await collect(snapshot.chunks));
     expect(statSync(own).size).toBe(statSync(file).size);
     expect(statusOfFile(own)).toEqual(oracle);
+  });
+
+  test('a snapshot that is given up, at any point, leaves no file', async () => {
+    const [endpoint] = all(pods, members);
+    const spoolFolder = mkdtempSync(join(pods.folder, 'spool-'));
+    const abort = new AbortController();
+    const { signal } = abort;
+    const given = { signal, spoolFolder, onSpooled: () => abort.abort() };
+    expect(await verdict(pods.engine.openSnapshot([endpoint!], given))).not.toBe('good');
+    expect(await verdict(pods.engine.fingerprint(endpoint!, undefined, { signal }))).toBe('ENGINE_UNAVAILABLE');
+    const later = new AbortController();
+    const snapshot = await pods.engine.openSnapshot([endpoint!], { signal: later.signal, spoolFolder });
+    later.abort();
+    expect(await verdict(collect(snapshot.chunks))).not.toBe('good');
+    snapshot.close();
+    expect(readdirSync(spoolFolder)).toEqual([]);
   });
 
   test('a fingerprint is equal on all members, is of a revision, and every part of a record counts', async () => {
