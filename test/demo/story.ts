@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { differences, digest, type KeyValue, readData, type Written, writeData } from '../e2e/data.ts';
 import { operatorReady } from '../e2e/install.ts';
 import { condition, type Kubectl, type Printed } from '../e2e/kubectl.ts';
+import { onCluster } from '../e2e/target.ts';
 import { type Steps, table } from './steps.ts';
 
 const examples = join(import.meta.dirname, '../../examples');
@@ -29,15 +30,6 @@ function bytes(count: number): string {
     : count < 10 * 1048576
       ? `${(count / 1024).toFixed(1)} KiB`
       : `${(count / 1048576).toFixed(1)} MiB`;
-}
-
-async function onCluster<T>(kubectl: Kubectl, cluster: string, work: (url: string) => Promise<T>): Promise<T> {
-  const forward = await kubectl.forward(`service/${cluster}-client`, 2379);
-  try {
-    return await work(forward.url);
-  } finally {
-    forward.close();
-  }
 }
 
 function progressOf(object: Printed): string {
@@ -76,7 +68,7 @@ export async function tell({ kubectl, steps, store, storeName }: Story): Promise
   steps.show(await kubectl.run(['get', 'raftcluster,pods,persistentvolumeclaims']));
 
   const written: Written = await steps.run('write data', async (note) => {
-    const result = await onCluster(kubectl, 'demo', (url) => writeData(url, 'demo', keys));
+    const result = await onCluster(kubectl, 'demo', (target) => writeData(target, 'demo', keys));
     note(
       `${result.puts} puts and ${result.deletes} deletes leave ${result.expected.size} keys at revision ${result.revision}`,
     );

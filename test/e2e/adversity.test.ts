@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { differences, readData, writeData } from './data.ts';
 import { condition, type Kubectl } from './kubectl.ts';
-import { example, newNamespace, onCluster, ready, removeNamespace, root } from './namespace.ts';
+import { example, newNamespace, ready, removeNamespace, root } from './namespace.ts';
+import { onCluster } from './target.ts';
 
 let kubectl: Kubectl;
 beforeAll(async () => {
@@ -116,7 +117,7 @@ test('archives that are truncated, padded, damaged or foreign fail a restore bef
 }, 420_000);
 
 test('a restore never touches a cluster that exists', async () => {
-  const written = await onCluster(kubectl, 'demo', (url) => writeData(url, 'mine', 50));
+  const written = await onCluster(kubectl, 'demo', (target) => writeData(target, 'mine', 50));
   await kubectl.apply(example('restore.yaml', { 'name: demo-restored': 'name: demo' }));
   const rejected = await kubectl.until(
     'the restore to be rejected',

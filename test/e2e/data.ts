@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { EtcdClient } from '../../src/etcd/client.ts';
+import type { Target } from './target.ts';
 
 export interface KeyValue {
   readonly key: string;
@@ -37,8 +38,8 @@ export function seededValue(seed: string, n: number, size: number): Uint8Array {
 }
 
 /** Writes `count` keys, overwrites every third and deletes every tenth, so that revisions, versions and gaps all count. */
-export async function writeData(url: string, seed: string, count: number, valueBytes = 256): Promise<Written> {
-  const client = new EtcdClient({ endpoints: [url], deadlineMs: 20_000 });
+export async function writeData({ url, tls }: Target, seed: string, count: number, valueBytes = 256): Promise<Written> {
+  const client = new EtcdClient({ endpoints: [url], deadlineMs: 20_000, ...(tls ? { tls } : {}) });
   try {
     const expected = new Map<string, string>();
     let revision = 0;
@@ -74,8 +75,8 @@ export async function writeData(url: string, seed: string, count: number, valueB
 }
 
 /** Every key of the cluster, linearizable, in pages. */
-export async function readData(url: string): Promise<{ items: KeyValue[]; revision: number }> {
-  const client = new EtcdClient({ endpoints: [url], deadlineMs: 20_000 });
+export async function readData({ url, tls }: Target): Promise<{ items: KeyValue[]; revision: number }> {
+  const client = new EtcdClient({ endpoints: [url], deadlineMs: 20_000, ...(tls ? { tls } : {}) });
   try {
     const items: KeyValue[] = [];
     let from: Uint8Array = Uint8Array.of(0);

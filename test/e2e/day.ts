@@ -6,7 +6,7 @@ import type { RaftCluster } from '../../src/api/cluster.ts';
 import type { Live } from '../../src/kube/objects.ts';
 import { Clients, type Comparison } from '../clients/clients.ts';
 import type { Kubectl } from './kubectl.ts';
-import { LiveCluster } from './live-cluster.ts';
+import { LiveCluster, patienceMs } from './live-cluster.ts';
 
 /** What differs between the engines for who tells the story. */
 export interface EngineUnderTest {
@@ -21,6 +21,9 @@ export interface EngineUnderTest {
   readonly damage: (folder: string) => void;
 }
 
+/** For Jest: a story fails by what it waits for in vain, not by how slow the machine is, in milliseconds. */
+export const storyMs = 1_800_000;
+
 export interface Step {
   readonly seconds: number;
   readonly pauseMs: number;
@@ -32,6 +35,7 @@ export class Day {
   readonly kubectl: Kubectl;
   #clients: Clients | undefined;
   #round = 0;
+  #failed: string | undefined;
   #acknowledged = 0;
 
   static async of(engine: EngineUnderTest, kubectl: Kubectl, name: string): Promise<Day> {
@@ -71,13 +75,21 @@ export class Day {
 
   write(): void {
     const seed = `${this.cluster.name}-${this.#round++}`;
-    this.#clients = new Clients({ endpoints: (writer) => this.cluster.endpoints(writer), seed });
+    const { cluster } = this;
+    this.#clients = new Clients({
+      endpoints: (writer) => cluster.endpoints(writer),
+      connection: () => cluster.connection(),
+      seed,
+      paceMs: 20,
+    });
   }
 
   /** Does `work` while clients write, and prints what it cost. The cluster is calm before, and written to before and after. */
   async step(title: string, work: () => Promise<unknown>): Promise<Step> {
+    if (this.#failed !== undefined) throw new Error(`it comes after "${this.#failed}", which failed`);
+    this.#failed = title;
     await this.cluster.calm((await this.cluster.get()).spec.replicas);
-    await this.clients.more(20);
+    await this.clients.more(20, patienceMs);
     const from = performance.now();
     const before = this.clients.acknowledged;
     try {
@@ -87,7 +99,8 @@ export class Day {
       throw error;
     }
     const seconds = (performance.now() - from) / 1000;
-    await this.clients.more(20);
+    await this.clients.more(20, patienceMs);
+    this.#failed = undefined;
     const pauseMs = this.clients.longestPauseMs(from);
     print(
       `${this.engine.type}: ${title}: ${seconds.toFixed(1)} s, longest pause of writes ${Math.round(pauseMs)} ms, ${this.clients.acknowledged - before} writes`,

@@ -7,6 +7,8 @@ export interface Printed {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly uid: string; readonly labels?: Record<string, string> };
   readonly spec?: Record<string, unknown>;
+  /** Of a Secret, in base64. */
+  readonly data?: Record<string, string>;
   readonly status?: Record<string, unknown> & { readonly conditions?: readonly Condition[] };
 }
 

@@ -6,6 +6,8 @@ import type { MemberState, MemberStatus, RaftCluster } from '../../src/api/clust
 import { findCondition, isTrue } from '../../src/api/conditions.ts';
 import { raftCluster } from '../../src/api/kinds.ts';
 import { clusterNames, memberUrl, ordinalOf } from '../../src/controllers/names.ts';
+import { secretNames } from '../../src/controllers/tls/names.ts';
+import type { ClientTls } from '../../src/etcd/security.ts';
 import { createClient } from '../../src/kube/client.ts';
 import { connect } from '../../src/kube/connection.ts';
 import type { KubeClient } from '../../src/kube/contract.ts';
@@ -14,13 +16,17 @@ import {
   type Pod,
   persistentVolumeClaims,
   pods as podType,
+  secrets,
   services,
 } from '../../src/kube/kinds.ts';
 import type { Live, ResourceType } from '../../src/kube/objects.ts';
 import type { Kubectl } from './kubectl.ts';
+import { clientTls } from './target.ts';
 
 const clusterType = raftCluster as ResourceType<RaftCluster>;
-const lookEveryMs = 100;
+const lookEveryMs = 200;
+/** A machine that is busy with something else takes its time; only what fails waits so long, in milliseconds. */
+export const patienceMs = 300_000;
 
 export class LiveCluster {
   readonly name: string;
@@ -29,6 +35,7 @@ export class LiveCluster {
   readonly #followed = new AbortController();
   readonly #following: Promise<void>;
   #serviceUrl: string | undefined;
+  #tls: ClientTls | undefined;
   #memberUrls: readonly string[] = [];
 
   static async of(kubectl: Kubectl, name: string): Promise<LiveCluster> {
@@ -52,16 +59,32 @@ export class LiveCluster {
     return writer % 2 === 0 && this.#serviceUrl !== undefined ? [this.#serviceUrl] : this.#memberUrls;
   }
 
+  /** Beside an endpoint, what a client needs: the certificates as they are now. */
+  connection(): { readonly tls?: ClientTls } {
+    return this.#tls === undefined ? {} : { tls: this.#tls };
+  }
+
+  #url(address: string): string {
+    return memberUrl(address, this.#tls === undefined ? 'http' : 'https');
+  }
+
+  /** Certificates first: they decide how addresses are written. */
+  async #lookUpCertificates(): Promise<void> {
+    const secret = await this.kube.find(secrets, this.#ref(secretNames.client(this.name)));
+    this.#tls = secret?.data && clientTls(secret.data, this.name, this.kubectl.namespace);
+  }
+
   /** Members that may have been asked to go are no endpoints any more, those not ready yet are. */
   async #follow(): Promise<void> {
     while (!this.#followed.signal.aborted) {
       try {
+        await this.#lookUpCertificates();
         const service = await this.kube.find(services, this.#ref(clusterNames(this.name).client));
         const { clusterIP } = (service as { spec?: { clusterIP?: string } } | undefined)?.spec ?? {};
-        this.#serviceUrl = clusterIP === undefined ? undefined : memberUrl(clusterIP);
+        this.#serviceUrl = clusterIP === undefined ? undefined : this.#url(clusterIP);
         const pods = await this.pods();
         this.#memberUrls = pods.flatMap(({ metadata, status }) =>
-          status?.podIP === undefined || metadata.deletionTimestamp !== undefined ? [] : [memberUrl(status.podIP)],
+          status?.podIP === undefined || metadata.deletionTimestamp !== undefined ? [] : [this.#url(status.podIP)],
         );
       } catch {
         // The API server is busy: what was known stays.
@@ -103,11 +126,12 @@ export class LiveCluster {
 
   /** Addresses of members that have one, by ordinal. */
   async urls(): Promise<string[]> {
-    return (await this.pods()).flatMap(({ status }) => (status?.podIP === undefined ? [] : [memberUrl(status.podIP)]));
+    await this.#lookUpCertificates();
+    return (await this.pods()).flatMap(({ status }) => (status?.podIP === undefined ? [] : [this.#url(status.podIP)]));
   }
 
   async leader(): Promise<string> {
-    const cluster = await this.until('to name its leader', 30_000, ({ status }) => status?.leader !== undefined);
+    const cluster = await this.until('to name its leader', patienceMs, ({ status }) => status?.leader !== undefined);
     return cluster.status!.leader!;
   }
 
@@ -143,7 +167,7 @@ export class LiveCluster {
   }
 
   /** Until all is done that is to be done: so many members, all of them serving, nothing underway. */
-  calm(size: number, milliseconds = 90_000): Promise<Live<RaftCluster>> {
+  calm(size: number, milliseconds = patienceMs): Promise<Live<RaftCluster>> {
     return this.until(`to be calm with ${size} members`, milliseconds, async (cluster) => isCalm(cluster, size));
   }
 

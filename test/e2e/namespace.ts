@@ -43,13 +43,3 @@ export function example(file: string, replacements: Readonly<Record<string, stri
 export async function ready(kubectl: Kubectl, cluster: string, timeoutMs = 120_000): Promise<void> {
   await kubectl.untilCondition('raftcluster', cluster, { type: 'Ready', status: 'True' }, timeoutMs);
 }
-
-/** Runs `work` with the address of a cluster's client Service, forwarded to this machine. */
-export async function onCluster<T>(kubectl: Kubectl, cluster: string, work: (url: string) => Promise<T>): Promise<T> {
-  const forward = await kubectl.forward(`service/${cluster}-client`, 2379);
-  try {
-    return await work(forward.url);
-  } finally {
-    forward.close();
-  }
-}

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { differences, digest, readData, writeData } from './data.ts';
 import type { Kubectl } from './kubectl.ts';
-import { example, newNamespace, onCluster, ready, removeNamespace } from './namespace.ts';
+import { example, newNamespace, ready, removeNamespace } from './namespace.ts';
+import { onCluster } from './target.ts';
 
 let kubectl: Kubectl;
 beforeAll(async () => {
@@ -14,7 +15,7 @@ test('a cluster whose objects and disks are deleted comes back from an S3 archiv
   await kubectl.apply(example('cluster.yaml'));
   await kubectl.apply(example('store-s3.yaml', { 'prefix: demo': 'prefix: e2e-recover' }));
   await ready(kubectl, 'demo');
-  const written = await onCluster(kubectl, 'demo', (url) => writeData(url, 'recover', 1500));
+  const written = await onCluster(kubectl, 'demo', (target) => writeData(target, 'recover', 1500));
   const before = await onCluster(kubectl, 'demo', readData);
   expect(differences(written.expected, before.items)).toEqual([]);
 
@@ -31,7 +32,7 @@ test('a cluster whose objects and disks are deleted comes back from an S3 archiv
   expect(taken.status?.['checksum']).toMatch(/^[0-9a-f]{64}$/);
 
   // What is written after the snapshot must not be in the restored cluster: it is the snapshot that comes back.
-  await onCluster(kubectl, 'demo', (url) => writeData(url, 'later', 10));
+  await onCluster(kubectl, 'demo', (target) => writeData(target, 'later', 10));
 
   await kubectl.run(['delete', 'raftcluster', 'demo', '--wait=true']);
   await kubectl.run(['wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/component=member', '--timeout=60s']);
@@ -54,7 +55,7 @@ test('a cluster whose objects and disks are deleted comes back from an S3 archiv
   });
 
   // It goes on from there: a new write gets a revision after all that were restored.
-  const more = await onCluster(kubectl, 'demo-restored', (url) => writeData(url, 'more', 10));
+  const more = await onCluster(kubectl, 'demo-restored', (target) => writeData(target, 'more', 10));
   expect(more.revision).toBeGreaterThan(written.revision);
 }, 420_000);
 

@@ -1,6 +1,6 @@
 /** The day of an engine's cluster, from its first member to its restored successor: the stories on one cluster, in order. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Day, type EngineUnderTest } from './day.ts';
+import { Day, type EngineUnderTest, storyMs } from './day.ts';
 import { newNamespace, removeNamespace } from './namespace.ts';
 import { hibernating } from './stories/hibernating.ts';
 import { losing } from './stories/losing.ts';
@@ -16,11 +16,11 @@ export function tellDay(engine: EngineUnderTest): void {
       day = await Day.of(engine, kubectl, 'day');
       await day.begin({ replicas: 1 });
       await archiveEveryMinute(day);
-    }, 180_000);
+    }, storyMs);
     afterAll(async () => {
       await day?.end();
       if (day) await removeNamespace(day.kubectl);
-    }, 180_000);
+    }, storyMs);
     const told = () => day;
 
     scaling(told);
@@ -28,19 +28,27 @@ export function tellDay(engine: EngineUnderTest): void {
     losing(told);
     hibernating(told);
 
-    test('all writes that were acknowledged so far are on every member', async () => {
-      expect(await day.compare()).toEqual([]);
-      day.write();
-    }, 120_000);
+    test(
+      'all writes that were acknowledged so far are on every member',
+      async () => {
+        expect(await day.compare()).toEqual([]);
+        day.write();
+      },
+      storyMs,
+    );
 
-    test('scaled down to one member it has everything', async () => {
-      await day.step('kubectl scale 3 → 1', async () => {
-        await day.cluster.scale(1);
-        await day.cluster.calm(1, 120_000);
-      });
-      expect(await day.compare()).toEqual([]);
-      day.write();
-    }, 240_000);
+    test(
+      'scaled down to one member it has everything',
+      async () => {
+        await day.step('kubectl scale 3 → 1', async () => {
+          await day.cluster.scale(1);
+          await day.cluster.calm(1);
+        });
+        expect(await day.compare()).toEqual([]);
+        day.write();
+      },
+      storyMs,
+    );
 
     recovering(told);
   });

@@ -132,7 +132,7 @@ const deeds: readonly Deed[] = [
     weight: 1,
     atLeast: 1,
     run: async ({ cluster, clients }) => {
-      const client = new EtcdClient({ endpoints: await cluster.urls() });
+      const client = new EtcdClient({ endpoints: await cluster.urls(), ...cluster.connection() });
       try {
         await client.compact(Math.max(clients.revision - 100, 1), true);
       } finally {

@@ -73,7 +73,8 @@ export class Life {
   #write(): void {
     const seed = `${this.cluster.name}-${this.#rounds.length}`;
     const endpoints = (writer: number) => this.cluster.endpoints(writer);
-    this.#rounds.push(new Clients({ endpoints, seed, writers: 3, paceMs: 25 }));
+    const connection = () => this.cluster.connection();
+    this.#rounds.push(new Clients({ endpoints, connection, seed, writers: 3, paceMs: 25 }));
   }
 
   /** One deed after another until the time has come. */
@@ -116,9 +117,10 @@ export class Life {
 
   /** What all rounds know, with every member of `cluster`; with a revision, what they knew up to that. */
   async compareWith(cluster: LiveCluster, upTo?: number): Promise<void> {
+    const connection = () => cluster.connection();
     for (const url of await cluster.urls()) {
       for (const round of this.#rounds)
-        this.#judge(url, (await round.compare(url, upTo === undefined ? {} : { upTo })).wrong);
+        this.#judge(url, (await round.compare(url, { connection, ...(upTo === undefined ? {} : { upTo }) })).wrong);
     }
   }
 

@@ -1,7 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { findCondition } from '../../../src/api/conditions.ts';
-import type { Day } from '../day.ts';
+import { type Day, storyMs } from '../day.ts';
 import { condition } from '../kubectl.ts';
+import { patienceMs } from '../live-cluster.ts';
 
 /** Pods by name, with when each was made; those of a finished update are all made after its begin. */
 async function made(day: Day): Promise<Map<string, { uid: string; at: string }>> {
@@ -18,82 +19,98 @@ async function rolled(day: Day, title: string, spec: object): Promise<void> {
   const order: string[] = [];
   await day.step(title, async () => {
     await day.cluster.edit(spec);
-    await day.cluster.until('to have replaced every member', 240_000, async () => {
+    await day.cluster.until('to have replaced every member', patienceMs, async () => {
       for (const { metadata } of await day.cluster.pods()) {
         const { name, uid } = metadata;
         if (before.get(name)?.uid !== uid && !order.includes(name)) order.push(name);
       }
       return order.length === before.size;
     });
-    await day.cluster.calm(before.size, 120_000);
+    await day.cluster.calm(before.size);
   });
   expect(order.at(-1)).toBe(leader);
 }
 
 export function updating(day: () => Day): void {
-  test('a change of resources and flags replaces one member at a time, the leader last', async () => {
-    const { flags } = day().engine;
-    await rolled(day(), 'update of resources and flags', {
-      engine: { flags },
-      podTemplate: { resources: { requests: { cpu: '15m', memory: '48Mi' } } },
-    });
-  }, 360_000);
+  test(
+    'a change of resources and flags replaces one member at a time, the leader last',
+    async () => {
+      const { flags } = day().engine;
+      await rolled(day(), 'update of resources and flags', {
+        engine: { flags },
+        podTemplate: { resources: { requests: { cpu: '15m', memory: '48Mi' } } },
+      });
+    },
+    storyMs,
+  );
 
-  test('an image that does not exist stops after one member, says so, and editing it back heals', async () => {
-    const before = await made(day());
-    const { spec } = await day().cluster.get();
-    await day().step('update to an image that does not exist, and back', async () => {
-      await day().cluster.edit({ engine: { image: 'raftsman.invalid/no/such:image' } });
-      const held = await day().cluster.until('to say what is wrong with the image', 120_000, async ({ status }) =>
-        (status?.conditions ?? []).some(({ message }) => /no\/such:image|ImagePull|ErrImage/.test(message)),
-      );
-      expect(findCondition(held.status?.conditions, 'Available')?.status).toBe('True');
-      await day().clients.more(200);
-      const now = await made(day());
-      const replaced = [...now].filter(([name, { uid }]) => before.get(name)?.uid !== uid);
-      expect(replaced).toHaveLength(1);
-      await day().cluster.edit({ engine: { image: spec.engine.image ?? null } });
-      await day().cluster.calm(before.size, 120_000);
-    });
-    const after = await made(day());
-    const untouched = [...after].filter(([name, { uid }]) => before.get(name)?.uid === uid);
-    expect(untouched).toHaveLength(before.size - 1);
-  }, 300_000);
+  test(
+    'an image that does not exist stops after one member, says so, and editing it back heals',
+    async () => {
+      const before = await made(day());
+      const { spec } = await day().cluster.get();
+      await day().step('update to an image that does not exist, and back', async () => {
+        await day().cluster.edit({ engine: { image: 'raftsman.invalid/no/such:image' } });
+        const held = await day().cluster.until('to say what is wrong with the image', patienceMs, async ({ status }) =>
+          (status?.conditions ?? []).some(({ message }) => /no\/such:image|ImagePull|ErrImage/.test(message)),
+        );
+        expect(findCondition(held.status?.conditions, 'Available')?.status).toBe('True');
+        await day().clients.more(200, patienceMs);
+        const now = await made(day());
+        const replaced = [...now].filter(([name, { uid }]) => before.get(name)?.uid !== uid);
+        expect(replaced).toHaveLength(1);
+        await day().cluster.edit({ engine: { image: spec.engine.image ?? null } });
+        await day().cluster.calm(before.size);
+      });
+      const after = await made(day());
+      const untouched = [...after].filter(([name, { uid }]) => before.get(name)?.uid === uid);
+      expect(untouched).toHaveLength(before.size - 1);
+    },
+    storyMs,
+  );
 
-  test('a new version, be it minor or patch, comes after a snapshot, and neither loses a write', async () => {
-    for (const { version, snapshotFirst } of day().engine.updates) {
-      const known = new Set((await day().kubectl.list('raftsnapshots')).map(({ metadata }) => metadata.uid));
-      await rolled(day(), `update to ${version}`, { engine: { version } });
-      const { status } = await day().cluster.get();
-      expect(status?.version).toBe(version);
-      const fresh = (await day().kubectl.list('raftsnapshots')).filter(
-        ({ metadata }) => !known.has(metadata.uid) && !/-\d{8}$/.test(metadata.name),
-      );
-      expect(fresh.map((one) => condition(one, 'Complete')?.status)).toEqual(snapshotFirst ? ['True'] : []);
-    }
-  }, 600_000);
-
-  test('a downgrade, a skipped minor and a version that is none are refused with the reason, and nothing is replaced', async () => {
-    if (day().engine.updates.length === 0) return;
-    const before = await made(day());
-    const { spec } = await day().cluster.get();
-    await day().step('versions that are refused', async () => {
-      for (const version of ['3.5.35', '3.99.0', 'latest']) {
-        const refused = await day()
-          .cluster.edit({ engine: { version } })
-          .then(() => undefined)
-          .catch((error: Error) => error.message);
-        // What the API server does not refuse, a condition does.
-        if (refused === undefined)
-          await day().cluster.until(`to refuse ${version}`, 30_000, ({ status, metadata }) => {
-            const words = (status?.conditions ?? []).map(({ message }) => message).join('\n');
-            return status?.observedGeneration === metadata.generation && words.includes(version);
-          });
-        else expect(refused).toMatch(/version/);
+  test(
+    'a new version, be it minor or patch, comes after a snapshot, and neither loses a write',
+    async () => {
+      for (const { version, snapshotFirst } of day().engine.updates) {
+        const known = new Set((await day().kubectl.list('raftsnapshots')).map(({ metadata }) => metadata.uid));
+        await rolled(day(), `update to ${version}`, { engine: { version } });
+        const { status } = await day().cluster.get();
+        expect(status?.version).toBe(version);
+        const fresh = (await day().kubectl.list('raftsnapshots')).filter(
+          ({ metadata }) => !known.has(metadata.uid) && !/-\d{8}$/.test(metadata.name),
+        );
+        expect(fresh.map((one) => condition(one, 'Complete')?.status)).toEqual(snapshotFirst ? ['True'] : []);
       }
-      await day().cluster.edit({ engine: { version: spec.engine.version ?? null } });
-      await day().cluster.calm(before.size);
-    });
-    expect(await made(day())).toEqual(before);
-  }, 240_000);
+    },
+    storyMs,
+  );
+
+  test(
+    'a downgrade, a skipped minor and a version that is none are refused with the reason, and nothing is replaced',
+    async () => {
+      if (day().engine.updates.length === 0) return;
+      const before = await made(day());
+      const { spec } = await day().cluster.get();
+      await day().step('versions that are refused', async () => {
+        for (const version of ['3.5.35', '3.99.0', 'latest']) {
+          const refused = await day()
+            .cluster.edit({ engine: { version } })
+            .then(() => undefined)
+            .catch((error: Error) => error.message);
+          // What the API server does not refuse, a condition does.
+          if (refused === undefined)
+            await day().cluster.until(`to refuse ${version}`, patienceMs, ({ status, metadata }) => {
+              const words = (status?.conditions ?? []).map(({ message }) => message).join('\n');
+              return status?.observedGeneration === metadata.generation && words.includes(version);
+            });
+          else expect(refused).toMatch(/version/);
+        }
+        await day().cluster.edit({ engine: { version: spec.engine.version ?? null } });
+        await day().cluster.calm(before.size);
+      });
+      expect(await made(day())).toEqual(before);
+    },
+    storyMs,
+  );
 }
