@@ -28,13 +28,7 @@ export function dialUrl(url: string, certificates: Certificates | undefined): Di
   const { host, port } = hostAndPort(url);
   if (!isSecure(url)) {
     const socket = connect({ host, port });
-    let speaksTls = false;
-    socket.once('data', (chunk: Buffer) => {
-      speaksTls = isAlert(chunk);
-    });
-    const words = 'it answers with TLS: must its URL begin with https?';
-    const explain = (error: Error): Error => (speaksTls ? new InsecureError(words, { cause: error }) : error);
-    return { socket, onReady: (act) => void socket.once('connect', act), explain };
+    return { socket, onReady: (act) => void socket.once('connect', act), explain: explainPlain };
   }
   const socket = connectSecurely({
     host,
@@ -44,24 +38,32 @@ export function dialUrl(url: string, certificates: Certificates | undefined): Di
     secureContext: certificates?.context,
     rejectUnauthorized: true,
   });
+  let isSecured = false;
   const onReady = (act: () => void): void => {
     socket.once('secureConnect', () => {
+      isSecured = true;
       const objection = certificates?.objection(socket);
       if (objection === undefined) act();
       else socket.destroy(new InsecureError(objection));
     });
   };
-  return { socket, onReady, explain: explainSecure };
+  return { socket, onReady, explain: (error) => explainSecure(error, isSecured) };
 }
 
-/** As a TLS record of any version (RFC 8446 §5.1): what a server says to whom it does not understand. */
-const isAlert = (chunk: Buffer): boolean => chunk[0] === 21 && chunk[1] === 3;
+function explainPlain(error: Error): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'ECONNRESET') return error;
+  const message = `${error.message}: does it listen with TLS, so that its URL must begin with https?`;
+  return Object.assign(new Error(message, { cause: error }), { code });
+}
 
-function explainSecure(error: Error): Error {
-  const { code, syscall } = error as NodeJS.ErrnoException;
-  // The network's own: nobody listens, no way there, no answer in time.
-  if (code === undefined || (syscall !== undefined && code !== 'ECONNRESET' && code !== 'EPIPE')) return error;
-  return error instanceof InsecureError ? error : new InsecureError(reasonOf(error), { cause: error });
+function explainSecure(error: Error, isSecured: boolean): Error {
+  const { code = '', syscall } = error as NodeJS.ErrnoException;
+  // In TLS 1.3 the other side looks at our certificate only when this side believes that all is well.
+  const isRefusal = code === 'ECONNRESET' || code === 'EPIPE' || code.startsWith('ERR_SSL');
+  // Without a code, or of a system call: nobody listens, no way there, no answer in time.
+  const isHandshake = !isSecured && code !== '' && syscall === undefined;
+  return isRefusal || isHandshake ? new InsecureError(reasonOf(error), { cause: error }) : error;
 }
 
 export interface SecureServerOptions {
