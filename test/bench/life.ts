@@ -8,10 +8,13 @@ import { isTrue } from '../../src/api/conditions.ts';
 import { raftCluster } from '../../src/api/kinds.ts';
 import { apiVersion } from '../../src/api/meta.ts';
 import { podReady } from '../../src/controllers/cluster/members.ts';
+import { secretNames } from '../../src/controllers/tls/names.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
+import type { ClientTls } from '../../src/etcd/security.ts';
 import type { KubeClient } from '../../src/kube/contract.ts';
-import { type Pod, persistentVolumeClaims, pods, services, statefulSets } from '../../src/kube/kinds.ts';
+import { type Pod, persistentVolumeClaims, pods, secrets, services, statefulSets } from '../../src/kube/kinds.ts';
 import type { KubeObject, Live, ResourceType } from '../../src/kube/objects.ts';
+import { clientTls } from '../e2e/target.ts';
 import { bare, type EngineName } from './bare.ts';
 import { type Ground, makeNamespace, Watching } from './ground.ts';
 import { Writer } from './writer.ts';
@@ -30,6 +33,8 @@ export class Life {
   readonly #images: Ground['images'];
   readonly #namespace: string;
   readonly #watching: Watching;
+  /** What clients of a cluster need, by its name: nothing where it speaks in the clear. */
+  readonly #tls = new Map<string, ClientTls>();
 
   static async start(ground: Ground, namespace: string): Promise<Life> {
     await makeNamespace(ground.client, namespace);
@@ -77,6 +82,7 @@ export class Life {
       await this.#take(figures, {
         start: async () => {
           const seconds = await this.started(engine, name);
+          await this.#introduce(name);
           await this.#listed(name, 3);
           return seconds;
         },
@@ -187,11 +193,27 @@ export class Life {
   #endpoints(name: string): string[] {
     return this.#pods(name)
       .filter(({ status, metadata }) => status?.podIP !== undefined && metadata.deletionTimestamp === undefined)
-      .map(({ status }) => `http://${status!.podIP!}:2379`);
+      .map((pod) => this.#endpoint(name, pod));
+  }
+
+  #endpoint(name: string, { status }: Live<Pod>): string {
+    return `${this.#tls.has(name) ? 'https' : 'http'}://${status!.podIP!}:2379`;
+  }
+
+  #clientOf(name: string, endpoints: readonly string[]): EtcdClient {
+    const tls = this.#tls.get(name);
+    return new EtcdClient({ endpoints, ...(tls === undefined ? {} : { tls }) });
+  }
+
+  /** Gets the certificates that the cluster's clients need, if it wants any. */
+  async #introduce(name: string): Promise<void> {
+    const secret = await this.#client.find(secrets, this.#ref(secretNames.client(name)));
+    const tls = secret?.data && clientTls(secret.data, name, this.#namespace);
+    if (tls) this.#tls.set(name, tls);
   }
 
   async #asked<T>(name: string, work: (client: EtcdClient) => Promise<T>): Promise<T> {
-    const client = new EtcdClient({ endpoints: this.#endpoints(name) });
+    const client = this.#clientOf(name, this.#endpoints(name));
     try {
       return await work(client);
     } finally {
@@ -212,7 +234,7 @@ export class Life {
 
   async #leader(name: string): Promise<Live<Pod>> {
     for (const pod of this.#pods(name)) {
-      const client = new EtcdClient({ endpoints: [`http://${pod.status!.podIP!}:2379`] });
+      const client = this.#clientOf(name, [this.#endpoint(name, pod)]);
       try {
         const { leader, header } = await client.status();
         if (leader !== '0' && leader === header?.memberId) return pod;
@@ -237,7 +259,7 @@ export class Life {
 
   /** Milliseconds without an acknowledged write when the leader is disturbed. All is ready again afterwards. */
   async #outage(name: string, ready: () => boolean, disturb: (leader: Live<Pod>) => Promise<unknown>): Promise<number> {
-    const writer = new Writer(this.#endpoints(name));
+    const writer = new Writer(this.#endpoints(name), this.#tls.get(name));
     try {
       await writer.steady(steady.beforeMs, steady.withinMs, steady.atMostMs);
       const leader = await this.#leader(name);
@@ -253,7 +275,7 @@ export class Life {
   }
 
   async #move(name: string, leader: Live<Pod>): Promise<void> {
-    const client = new EtcdClient({ endpoints: [`http://${leader.status!.podIP!}:2379`] });
+    const client = this.#clientOf(name, [this.#endpoint(name, leader)]);
     try {
       const [{ members }, { header }] = await Promise.all([client.memberList(), client.status()]);
       await client.moveLeader(members.find(({ ID }) => ID !== header!.memberId)!.ID);

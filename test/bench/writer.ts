@@ -5,6 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { EtcdClient } from '../../src/etcd/client.ts';
+import type { ClientTls } from '../../src/etcd/security.ts';
 
 const everyMs = 10;
 /** A member that forwarded a put to a dead leader never answers it. */
@@ -22,9 +23,11 @@ export class Writer {
   readonly #clients = new Map<string, Client>();
   readonly #answers: number[] = [];
   readonly #timer: NodeJS.Timeout;
+  readonly #tls: ClientTls | undefined;
   #turn = 0;
 
-  constructor(endpoints: readonly string[]) {
+  constructor(endpoints: readonly string[], tls?: ClientTls) {
+    this.#tls = tls;
     this.use(endpoints);
     this.#timer = setInterval(() => this.#write(), everyMs);
   }
@@ -39,7 +42,11 @@ export class Writer {
     for (const endpoint of endpoints) {
       if (this.#clients.has(endpoint)) continue;
       this.#clients.set(endpoint, {
-        etcd: new EtcdClient({ endpoints: [endpoint], deadlineMs: attemptMs }),
+        etcd: new EtcdClient({
+          endpoints: [endpoint],
+          deadlineMs: attemptMs,
+          ...(this.#tls === undefined ? {} : { tls: this.#tls }),
+        }),
         underWay: 0,
       });
     }
