@@ -99,6 +99,8 @@ export interface EngineProfile {
    * a change, so that all must have been told the same: those of another version may not have been.
    */
   maxLearners(version: string): number;
+  /** Which of a member's sizes its quota bounds. */
+  readonly quotaBounds: 'sizeBytes' | 'sizeInUseBytes';
   /** The revision at which a cluster that was restored from an archive of this revision holds the archive's data. */
   restoredRevision(archive: number): number;
   /** What a container left when it ended: its termination message or the end of its log. */

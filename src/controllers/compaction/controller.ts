@@ -74,6 +74,7 @@ export function compactionController(world: World): CompactionController {
       compaction,
       ...(cluster ? { cluster } : {}),
       readers: readersOf(clusterKey),
+      quotaBounds: cluster ? world.engine(cluster.spec.engine.type).profile.quotaBounds : 'sizeBytes',
       samples: samplesOf(compaction, cluster),
       ...(counts ? { failure } : {}),
     };

@@ -9,7 +9,7 @@ import { holderName } from '../lock.ts';
 import { same } from '../manifests.ts';
 import type { Samples } from './history.ts';
 import { compactionStatus, completed, inUnits, started, winnings, withMembers } from './status.ts';
-import { type CrewView, nextWork, startOf, type Work, type WorkInput } from './work.ts';
+import { type CrewView, nextWork, type Quota, startOf, type Work, type WorkInput } from './work.ts';
 
 export interface CompactionObserved {
   readonly compaction: Live<RaftCompaction>;
@@ -18,6 +18,7 @@ export interface CompactionObserved {
   readonly readers: readonly string[];
   /** The members as they answered a moment ago, or why nothing can be asked of them. Absent: they were not asked. */
   readonly crew?: CrewView | { readonly notNow: string };
+  readonly quotaBounds: Quota['bounds'];
   readonly samples: Samples;
   readonly inUseBefore?: ReadonlyMap<string, number>;
   /** What the last act came to, if it came to nothing. */
@@ -136,7 +137,7 @@ function work(observed: CompactionObserved, crew: CrewView, now: Date): Compacti
     crew,
     samples,
     ...(inUseBefore === undefined ? {} : { inUseBefore }),
-    quotaBytes: quotaOf(cluster!),
+    quota: { bytes: quotaOf(cluster!), bounds: observed.quotaBounds },
     now,
   };
   const next = nextWork(input);

@@ -25,9 +25,15 @@ export interface WorkInput {
   readonly samples: Samples;
   /** Bytes in use by member at the look before, if there was one: what is still being freed falls. */
   readonly inUseBefore?: ReadonlyMap<string, number>;
-  /** The quota of members that do not tell theirs, in bytes. */
-  readonly quotaBytes: number;
+  readonly quota: Quota;
   readonly now: Date;
+}
+
+export interface Quota {
+  /** Of members that do not tell theirs, in bytes. */
+  readonly bytes: number;
+  /** Which of a member's sizes it bounds. */
+  readonly bounds: 'sizeBytes' | 'sizeInUseBytes';
 }
 
 export type Work =
@@ -64,19 +70,21 @@ export function nextWork(input: WorkInput): Work {
   }
   const alarms = crew.leader.status.alarms.filter(({ type }) => type === 'NoSpace');
   if (spec.disarm && alarms.length > 0 && status.disarmed === undefined) {
-    const full = crew.present.find((member) => member.status.sizeBytes > allowedBytes(member.status, input.quotaBytes));
-    const why = full
-      ? `${full.name} takes ${full.status.sizeBytes} bytes, more than ${DISARM_BELOW_PERCENT} % of its quota: delete keys, keep less history, or raise spec.engine.quotaBytes of the cluster`
-      : unrest(crew);
+    const why = nearQuota(crew, input.quota) ?? unrest(crew);
     if (why === undefined) return { kind: 'disarm', alarms };
     return { kind: 'done', said: [`the alarm NoSpace stands: ${why}`] };
   }
   return { kind: 'done', said: [] };
 }
 
-function allowedBytes({ quotaBytes }: MemberStatus, byDefault: number): number {
-  const quota = quotaBytes ?? byDefault;
-  return quota < 0 ? Number.POSITIVE_INFINITY : (quota / 100) * DISARM_BELOW_PERCENT;
+function nearQuota({ present }: CrewView, { bytes, bounds }: Quota): string | undefined {
+  for (const { name, status } of present) {
+    const quota = status.quotaBytes ?? bytes;
+    if (quota < 0 || status[bounds] <= (quota / 100) * DISARM_BELOW_PERCENT) continue;
+    const cure = 'delete keys, keep less history, defragment, or raise spec.engine.quotaBytes of the cluster';
+    return `${name} takes ${status[bounds]} bytes, more than ${DISARM_BELOW_PERCENT} % of its quota: ${cure}`;
+  }
+  return undefined;
 }
 
 function settling(message: string): Work {

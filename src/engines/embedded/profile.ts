@@ -42,6 +42,7 @@ export const embeddedProfile: EngineProfile = {
   },
   member,
   // Index, term and history come along: the revision is the archive's own.
+  quotaBounds: 'sizeInUseBytes',
   restoredRevision: (archive) => archive,
   maxLearners: () => 2,
   crash,

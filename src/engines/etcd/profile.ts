@@ -52,6 +52,7 @@ export const etcdProfile: EngineProfile = {
   member,
   // etcd 3.5 knows no flag for it.
   maxLearners: (version) => (before(parseVersion(version) ?? parseVersion('3.5.0')!, '3.6.0') ? 1 : 2),
+  quotaBounds: 'sizeBytes',
   restoredRevision: (archive) => archive + revisionBump,
   crash,
 };

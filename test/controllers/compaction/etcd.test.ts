@@ -52,7 +52,7 @@ async function compact(
     const crew = await crewOf(pods, names);
     const { clusterId } = crew.leader.status;
     cluster = { ...cluster, status: { ...cluster.status, clusterId } };
-    const observed = { compaction, cluster, readers: [], samples: [], crew };
+    const observed = { compaction, cluster, readers: [], samples: [], quotaBounds: 'sizeBytes' as const, crew };
     const { actions, requeueAfterMs = 0 } = planCompaction(
       { ...observed, ...(inUseBefore ? { inUseBefore } : {}) },
       new Date(),

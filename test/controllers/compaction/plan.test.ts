@@ -76,6 +76,7 @@ function look({ spec = { keepRevisions: 100 }, status, clusterStatus, ...more }:
     compaction: compactionOf(spec, status),
     cluster: clusterOf('c', {}, { ...formedStatus, ...clusterStatus }),
     readers: [],
+    quotaBounds: 'sizeBytes',
     samples: [],
     crew: crewOf(),
     ...more,
@@ -120,6 +121,7 @@ class Run {
       compaction: this.compaction,
       cluster: this.cluster,
       readers: [],
+      quotaBounds: 'sizeBytes',
       samples: [],
       crew: crewOf(this.leader, this.sizes, { alarms: this.alarms, quotaBytes: 128 * MiB }),
       inUseBefore: bytes,
@@ -277,6 +279,15 @@ describe('the alarm NoSpace', () => {
     const run = new Run({ keepRevisions: 0 }, { 'c-1': full }, alarms).toEnd();
     expect(run.trail).not.toContain('disarm');
     expect(run.complete?.message).toContain('c-1 takes 133169152 bytes, more than 90 % of its quota: delete keys');
+  });
+
+  test('what counts is what the engine’s quota bounds', () => {
+    const gaps = { size: 127 * MiB, inUse: 20 * MiB };
+    const run = new Run({ keepRevisions: 0 }, { 'c-1': gaps }, alarms);
+    expect(run.toEnd().trail).not.toContain('disarm');
+    const other = new Run({ keepRevisions: 0 }, { 'c-1': gaps }, alarms);
+    other.more = { quotaBounds: 'sizeInUseBytes' };
+    expect(other.toEnd().trail).toContain('disarm');
   });
 
   test('stands when the spec says so', () => {
