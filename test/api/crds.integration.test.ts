@@ -8,7 +8,18 @@ import type { KubeObject, ResourceType } from '../../src/kube/objects.ts';
 import { type ApiServer, apiServer } from '../kube/api-server.ts';
 import { until } from '../kube/until.ts';
 import { tool } from '../kubernetes/index.ts';
-import { cluster, examples, policy, refused, restore, snapshot, store, transitions } from './manifests.ts';
+import {
+  cluster,
+  compaction,
+  compactionPolicy,
+  examples,
+  policy,
+  refused,
+  restore,
+  snapshot,
+  store,
+  transitions,
+} from './manifests.ts';
 
 interface Crd extends KubeObject {
   readonly spec?: unknown;
@@ -264,6 +275,17 @@ describe('`kubectl get`', () => {
     await written(restore({}, 'shown'), {
       conditions: [condition('Verified', 'True', 'Verified'), condition('Complete', 'False', 'Rejected')],
     });
+    await written(compaction({}, 'shown'), {
+      conditions: [condition('Complete', 'True', 'Succeeded')],
+      compactedRevision: 700,
+      reclaimedBytes: 4096,
+    });
+    await written(compactionPolicy({}, 'shown'), {
+      conditions: [condition('Ready', 'True', 'Scheduled')],
+      nextScheduleTime: time,
+    });
+    expect(rows('rcomp', 'shown')[1]).toEqual(expect.arrayContaining(['demo', 'True', 'Succeeded', '700', '4096']));
+    expect(rows('rcp', 'shown')[1]).toEqual(expect.arrayContaining(['demo', '30 2 * * *', 'True', time]));
     expect(rows('rsstore', 'shown')[1]).toEqual(expect.arrayContaining(['False', 'BucketMissing', 'archives']));
     expect(rows('rsnap', 'shown')[1]).toEqual(
       expect.arrayContaining(['demo', 'True', 'Succeeded', '100', '9', '2048']),

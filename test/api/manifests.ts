@@ -26,6 +26,10 @@ export const restore = (spec: object = {}, name?: string) =>
     },
     name,
   );
+export const compaction = (spec: object = {}, name?: string) =>
+  of('RaftCompaction', { clusterName: 'demo', keepRevisions: 1000, ...spec }, name);
+export const compactionPolicy = (spec: object = {}, name?: string) =>
+  of('RaftCompactionPolicy', { clusterName: 'demo', schedule: '30 2 * * *', keepSeconds: 3600, ...spec }, name);
 const s3 = (spec: object) => store({ s3: { bucket: 'archives', ...spec } });
 const pods = (podTemplate: object) => cluster({ podTemplate });
 
@@ -152,6 +156,21 @@ export const examples: readonly Example[] = [
   { title: 'the least snapshot', manifest: snapshot() },
   { title: 'a snapshot with the longest name', manifest: snapshot({ deletionPolicy: 'Delete' }, 's'.repeat(52)) },
   ...schedules.map((schedule) => ({ title: `a policy at ${schedule}`, manifest: policy({ schedule }) })),
+  { title: 'a compaction by revisions', manifest: compaction({ keepRevisions: 0 }) },
+  { title: 'a compaction that only defragments', manifest: compaction({ keepRevisions: undefined, defragment: {} }) },
+  {
+    title: 'a compaction policy with every field',
+    manifest: compactionPolicy({
+      timeZone: 'Europe/Berlin',
+      suspend: true,
+      startingDeadlineSeconds: 600,
+      concurrencyPolicy: 'Forbid',
+      successfulHistoryLimit: 1,
+      failedHistoryLimit: 0,
+      defragment: { freeRatioPercent: 50, minReclaimBytes: 0 },
+      disarm: false,
+    }),
+  },
   {
     title: 'a policy with every field',
     manifest: policy({
@@ -305,6 +324,18 @@ export const refused: readonly Refused[] = [
   refuse(policy({ schedule: 'CRON_TZ=UTC @daily' }), 'spec.schedule must not contain TZ=', 'spec.timeZone'),
   refuse(policy({ schedule: undefined }), 'spec.schedule', 'Required value'),
   refuse(policy({ schedule: `0 0 * * ${'1,'.repeat(64)}1` }), 'spec.schedule', 'may not be more than 128'),
+  ...[compaction, compactionPolicy].flatMap((either) => [
+    refuse(either({ keepRevisions: 1, keepSeconds: 1 }), 'spec must have at most one of keepRevisions and keepSeconds'),
+    refuse(
+      either({ keepRevisions: undefined, keepSeconds: undefined }),
+      'spec must have keepRevisions, keepSeconds or defragment',
+    ),
+    refuse(either({ keepRevisions: -1, keepSeconds: undefined }), 'spec.keepRevisions', 'greater than or equal to 0'),
+    refuse(either({ defragment: { freeRatioPercent: 101 } }), 'spec.defragment.freeRatioPercent'),
+  ]),
+  refuse(compaction({ clusterName: undefined }), 'spec.clusterName', 'Required value'),
+  refuse(compactionPolicy({ schedule: 'hourly' }), 'spec.schedule must be five cron fields'),
+  refuse(compactionPolicy({}, 'p'.repeat(44)), 'metadata.name must be', 'at most 43'),
   refuse(policy({ timeZone: 'Europe Berlin' }), 'spec.timeZone', 'should match'),
   refuse(policy({ concurrencyPolicy: 'forbid' }), 'spec.concurrencyPolicy', 'supported values'),
   refuse(policy({ retention: { last: 0 } }), 'spec.retention.last', 'greater than or equal to 1'),
@@ -421,6 +452,13 @@ export const transitions: readonly Transition[] = [
     patch: { storeName: 'other' },
     message: 'spec.storeName is immutable: create another RaftSnapshot instead',
   },
+  {
+    title: 'what a compaction keeps',
+    manifest: compaction(),
+    patch: { keepRevisions: 10 },
+    message: 'spec is immutable: create another RaftCompaction instead',
+  },
+  { title: 'a compaction policy', manifest: compactionPolicy(), patch: { keepSeconds: null, keepRevisions: 5 } },
   {
     title: 'the deletionPolicy of a snapshot',
     manifest: snapshot(),
