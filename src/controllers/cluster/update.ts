@@ -55,7 +55,8 @@ export const LOST_AFTER_MS = 15_000;
 const STEADY_MS = 60_000;
 
 export function planUpdate(input: UpdateInput): UpdatePlan {
-  const { members, template, formed, cluster } = input;
+  const { members, template, formed, cluster, statefulSet } = input;
+  if (formed && statefulSet && members.every(({ pod }) => pod === undefined)) return planAsleep(input, statefulSet);
   const old = members.filter(({ pod }) => pod && outdated(pod, template, formed));
   const names = old.map(({ name }) => name);
   const version = versionOf(input, old);
@@ -83,6 +84,19 @@ export function planUpdate(input: UpdateInput): UpdatePlan {
   return { outdated: [], ...waitFor(waits) };
 }
 
+/**
+ * No member runs, as while the cluster hibernates. They come back as the version that they were, so that there can be a
+ * snapshot before they change; whatever else has changed they come back with.
+ */
+function planAsleep(input: UpdateInput, { spec }: Live<StatefulSet>): UpdatePlan {
+  const image = imageOf(spec['template'] as { readonly spec?: Live<Pod>['spec'] });
+  const slept = { name: input.cluster.metadata.name, outdated: true, ...(image === undefined ? {} : { image }) };
+  const version = planVersion({ ...input, quorum: false, members: [slept] });
+  if (version.kind === 'refused')
+    return { outdated: [], keepsTemplate: true, refused: version.held, held: version.held };
+  return { outdated: [], ...(version.kind === 'free' && version.note === undefined ? {} : { keepsTemplate: true }) };
+}
+
 function versionOf(input: UpdateInput, old: readonly MemberObserved[]): VersionPlan {
   return planVersion({
     ...input,
@@ -100,8 +114,8 @@ function versionOf(input: UpdateInput, old: readonly MemberObserved[]): VersionP
 }
 
 /** The image of the member's own container, as the template names it. */
-function imageOf({ spec }: Live<Pod>): string | undefined {
-  return (spec['containers'] as readonly { readonly image?: string }[] | undefined)?.[0]?.image;
+function imageOf({ spec }: { readonly spec?: Live<Pod>['spec'] }): string | undefined {
+  return (spec?.['containers'] as readonly { readonly image?: string }[] | undefined)?.[0]?.image;
 }
 
 function replaceNext(

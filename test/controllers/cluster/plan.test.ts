@@ -301,6 +301,18 @@ describe('members that do not run what the spec says', () => {
     expect(conditionOf(waits, 'Progressing')?.message).toMatch(/^RaftSnapshot c-before-[0-9a-f]+ comes before 3.6.8/);
     expect(templateOf(etcd('3.6.8'))[0]).toContain('v3.6.8');
   });
+
+  test('a cluster that hibernates wakes as the version that it was, and with whatever else has changed', () => {
+    const asleep = (version: string, more: object = {}) => {
+      const spec = { replicas: 0, engine: { type: 'Etcd', version }, ...more };
+      const cluster = clusterOf('c', spec, { ...formedStatus, version: '3.6.5', size: 3 });
+      return etcd(version, { cluster, pods: [], views: new Map() });
+    };
+    expect(templateOf(asleep('3.6.8')).filter((text) => text.includes('v3.6.8'))).toEqual([]);
+    expect(conditionOf(asleep('3.5.35'), 'Progressing')).toMatchObject({ reason: 'VersionRefused' });
+    const annotated = asleep('3.6.5', { podTemplate: { metadata: { annotations: { note: 'changed' } } } });
+    expect(templateOf(annotated)[0]).toContain('changed');
+  });
 });
 
 describe('what is in the way', () => {
