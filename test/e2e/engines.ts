@@ -33,7 +33,7 @@ export const embedded: EngineUnderTest = {
   type: 'Embedded',
   spec: { type: 'Embedded' },
   updates: [],
-  flags: { 'snapshot-count': '5000' },
+  flags: { 'log-level': 'warn' },
   damage: (folder) => overwrite(the(folder, /\.wal$/), 0.2, 256),
 };
 
@@ -44,7 +44,7 @@ export const etcd: EngineUnderTest = {
     { version: '3.6.5', snapshotFirst: true },
     { version: '3.6.8', snapshotFirst: true },
   ],
-  flags: { 'snapshot-count': '5000' },
+  flags: { 'max-request-bytes': '2097152' },
   // Both meta pages of its store: without them it does not know where anything is.
   damage: (folder) => overwrite(the(folder, /member\/snap\/db$/), 0, 8192),
 };

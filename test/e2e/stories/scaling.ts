@@ -25,7 +25,8 @@ async function scale(day: Day, from: number, to: number, note = ''): Promise<voi
     await day.cluster.calm(to);
   });
   expect(await voters(day)).toEqual({ voters: names, learners: [] });
-  expect((await day.cluster.pods()).map(({ metadata }) => metadata.name)).toEqual(names);
+  const staying = (await day.cluster.pods()).filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  expect(staying.map(({ metadata }) => metadata.name)).toEqual(names);
 }
 
 export function scaling(day: () => Day): void {
