@@ -17,7 +17,7 @@ import {
   type CompactionObserved,
   type Failure,
   hasEnded,
-  MOST_FAILURES,
+  isLast,
   obstacle,
   planCompaction,
   RETRY_MS,
@@ -68,8 +68,7 @@ export function compactionController(world: World): CompactionController {
     const note = notes.get(key) ?? {};
     notes.set(key, note);
     const { failure } = note;
-    const counts =
-      failure && (failure.isFinal || failure.count >= MOST_FAILURES || clock.now() - failure.at < RETRY_MS);
+    const counts = failure && (isLast(failure) || clock.now() - failure.at < RETRY_MS);
     const known: CompactionObserved = {
       compaction,
       ...(cluster ? { cluster } : {}),
@@ -175,6 +174,7 @@ export function compactionController(world: World): CompactionController {
             log.warn('compaction step failed', { compaction: key, ...action.step, error });
             note.failure = {
               at: clock.now(),
+              of: action.step.kind,
               message: error.message,
               count: (note.failure?.count ?? 0) + 1,
               isFinal: error.code === 'ENGINE_REFUSED' || error.code === 'ENGINE_UNKNOWN',

@@ -26,6 +26,7 @@ export interface CompactionObserved {
 }
 
 export interface Failure {
+  readonly of: CompactionStep['kind'];
   readonly message: string;
   /** How often in a row. */
   readonly count: number;
@@ -49,8 +50,9 @@ export interface CompactionPlan {
   readonly requeueAfterMs?: number;
 }
 
-/** So often in a row an act may fail before the run does. */
-export const MOST_FAILURES = 10;
+/** So often in a row an act may fail before the run does: every try of a defragmentation costs its member a while. */
+const MOST_FAILURES = 10;
+const MOST_FAILED_DEFRAGMENTATIONS = 3;
 /** How long the lock is kept while members settle: whoever is to mend them needs it. */
 const PATIENCE_MS = 60_000;
 /** A member that is being defragmented does not answer for as long as that takes. */
@@ -64,6 +66,11 @@ const AT_ONCE = { requeueAfterMs: 1 };
 
 export function hasEnded({ status }: RaftCompaction): boolean {
   return status?.completionTime !== undefined;
+}
+
+/** Whether it is not worth another try. */
+export function isLast({ of, count, isFinal }: Failure): boolean {
+  return isFinal || count >= (of === 'defragment' ? MOST_FAILED_DEFRAGMENTATIONS : MOST_FAILURES);
 }
 
 function holds(cluster: Live<RaftCluster> | undefined, compaction: Live<RaftCompaction>): boolean {
@@ -113,7 +120,7 @@ export function planCompaction(observed: CompactionObserved, now: Date): Compact
     if (id !== undefined && id !== status.clusterId)
       return fail(observed, `RaftCluster ${compaction.spec.clusterName} is another one since: its id is ${id}`, now);
   }
-  if (failure?.isFinal || (failure && failure.count >= MOST_FAILURES)) return fail(observed, failure.message, now);
+  if (failure && isLast(failure)) return fail(observed, failure.message, now);
   const missing = obstacle(observed);
   if (missing) return wait(observed, missing, now);
   // The lock is kept for a while: a member that was asked to defragment itself may still be at it.

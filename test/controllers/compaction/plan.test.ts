@@ -8,7 +8,6 @@ import { sampleOf } from '../../../src/controllers/compaction/history.ts';
 import {
   type CompactionObserved,
   type CompactionStep,
-  MOST_FAILURES,
   planCompaction,
 } from '../../../src/controllers/compaction/plan.ts';
 import type { CrewView } from '../../../src/controllers/compaction/work.ts';
@@ -464,13 +463,13 @@ describe('under way', () => {
   });
 
   test('what fails is tried again, and in the end the run fails and lets go', () => {
-    const failure = { message: 'c-1: no answer within the deadline', isFinal: false };
+    const failure = { of: 'defragment', message: 'c-1: no answer within the deadline', isFinal: false } as const;
     const observed = look({ status: begun, clusterStatus: lockedAt(start) });
     expect(says({ ...observed, failure: { ...failure, count: 1 } })).toMatchObject({
       condition: { reason: 'Retrying' },
       requeueAfterMs: 10_000,
     });
-    const last = says({ ...observed, failure: { ...failure, count: MOST_FAILURES } });
+    const last = says({ ...observed, failure: { ...failure, count: 3 } });
     expect(last).toMatchObject({
       condition: { status: 'False', reason: 'Failed' },
       kinds: ['status', 'event', 'unlock'],
@@ -479,7 +478,7 @@ describe('under way', () => {
   });
 
   test('what the members will never do is rejected before anything was done, and a failure after', () => {
-    const failure = { message: 'unknown service', isFinal: true, count: 1 };
+    const failure = { of: 'compact', message: 'unknown service', isFinal: true, count: 1 } as const;
     const { compactedRevision: _, ...untouched } = begun;
     expect(says(look({ status: untouched, failure })).condition?.reason).toBe('Rejected');
     expect(says(look({ status: begun, failure })).condition?.reason).toBe('Failed');
