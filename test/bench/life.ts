@@ -89,7 +89,7 @@ export class Life {
         },
         follower: () => this.#deleted(name, ready),
         move: outage((leader) => this.#move(name, leader)),
-        delete: outage(({ metadata }) => this.#client.delete(pods, this.#ref(metadata.name))),
+        delete: outage((leader) => this.#deletePod(leader)),
         kill: outage((leader) => this.signal(leader, 'SIGKILL')),
         hung: () => this.#hung(name),
         dead: () => this.#dead(name),
@@ -265,9 +265,8 @@ export class Life {
       const from = performance.now();
       await disturb(leader);
       await writer.steady(steady.afterMs, steady.withinMs, steady.atMostMs);
-      const gap = writer.longestGapMs(from);
       await this.#watching.until(`${name} is ready again`, within.changeMs, ready);
-      return gap;
+      return writer.longestGapMs(from);
     } finally {
       await writer.stop();
     }
@@ -282,6 +281,15 @@ export class Life {
       client.close();
     }
     await this.#watching.until(`${name} shows its leader`, within.changeMs, () => this.ready(name, 3));
+  }
+
+  /** Resolves when another pod has its name: it was told to end somewhen before. */
+  async #deletePod({ metadata: { name, uid } }: Live<Pod>): Promise<void> {
+    await this.#client.delete(pods, this.#ref(name));
+    await this.#watching.until(`${name} is made anew`, within.changeMs, () => {
+      const now = this.#watching.get(pods, name);
+      return now !== undefined && now.metadata.uid !== uid;
+    });
   }
 
   #state(cluster: string, member: string) {
