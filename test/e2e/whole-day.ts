@@ -6,7 +6,7 @@ import { hibernating } from './stories/hibernating.ts';
 import { losing } from './stories/losing.ts';
 import { archiveEveryMinute, recovering } from './stories/recovering.ts';
 import { scaling } from './stories/scaling.ts';
-import { updating } from './stories/updating.ts';
+import { updating, updatingVersions } from './stories/updating.ts';
 
 export function tellDay(engine: EngineUnderTest): void {
   describe(`a day of a cluster of ${engine.type}, with clients writing throughout`, () => {
@@ -25,6 +25,7 @@ export function tellDay(engine: EngineUnderTest): void {
 
     scaling(told);
     updating(told);
+    if (engine.updates.length > 0) updatingVersions(told);
     losing(told);
     hibernating(told);
 
