@@ -5,40 +5,52 @@ import type { Crash } from '../profile.ts';
 const final = new Set(['fatal', 'panic', 'dpanic']);
 const longest = 500;
 
-const verdicts: readonly (readonly [NonNullable<Crash['verdict']>, RegExp])[] = [
-  ['lost', /\bETCD_DATA_LOST\b/],
-  ['removed', /member has been permanently removed from the cluster|data-dir used by this member must be removed/],
-  [
-    'corrupt',
-    /crc mismatch|was the raft log corrupted|failed to (open|read|load) (the )?WAL|cannot be repaired|wal: |walpb: |snap: |failed to recover (v3 )?(backend|database)|invalid database|checksum error|file size too small|version mismatch|freelist|page \d+ already freed|data inconsistency|corrupt(ed)? (cluster|data)/i,
-  ],
-];
+const lost = /\bETCD_DATA_LOST\b/;
+const removed = /member has been permanently removed from the cluster|data-dir used by this member must be removed/;
+/** Of a log or a database that cannot be read: only where it is why the process ended. */
+const corrupt =
+  /crc mismatch|was the raft log corrupted|failed to (open|read|load) (the )?WAL|cannot be repaired|\bwal: |\bwalpb: |\bsnap: |failed to recover (v3 )?(backend|database)|invalid (database|freelist page)|checksum error|file size too small|version mismatch|failed to get all reachable pages|page \d+ already freed|self identifies as|unexpected fault address|data inconsistency/i;
+/** Breaks the same calls, and says nothing of the data. */
+const passing =
+  /no space left on device|already locked|locked by other process|permission denied|too many open files|cannot allocate memory|read-only file system/;
 
 export function crash(message: string | undefined): Crash {
   const lines = (message ?? '')
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-  const text = (wordsOf(lines) ?? '').slice(0, longest);
-  // No room on the disk breaks the same calls, and mends itself when there is room.
-  const full = /no space left on device/.test(text);
-  const verdict = full ? undefined : verdicts.find(([, pattern]) => pattern.test(text))?.[0];
+  const { text: whole, isReason } = wordsOf(lines);
+  const text = whole.slice(0, longest);
+  const verdict = lost.test(text)
+    ? 'lost'
+    : removed.test(text)
+      ? 'removed'
+      : isReason && corrupt.test(text) && !passing.test(text)
+        ? 'corrupt'
+        : undefined;
   // etcdutl does not restore into what it has left itself, and the kubelet runs again only what has failed.
   const again = /^Error: data-dir .* not empty/.test(text);
   return { text, ...(verdict === undefined ? {} : { verdict }), ...(again ? { again } : {}) };
 }
 
-/** The last line that says why it ended: a stack may follow it. */
-function wordsOf(lines: readonly string[]): string | undefined {
+interface Words {
+  readonly text: string;
+  /** It is why the process ended, and not just what was said last. */
+  readonly isReason: boolean;
+}
+
+/** A stack, or what was said on the way down, may follow the line that says why it ended. */
+function wordsOf(lines: readonly string[]): Words {
   const entries = lines.map(entryOf);
-  const reason =
-    entries.findLast((entry) => entry !== undefined && final.has(entry.level)) ??
-    entries.findLast((entry) => entry !== undefined && verdicts.some(([, pattern]) => pattern.test(entry.text)));
-  if (reason !== undefined) return reason.text;
+  const reason = entries.findLast((entry) => entry !== undefined && final.has(entry.level));
+  if (reason !== undefined) return { text: reason.text, isReason: true };
   const panic = lines.findLast((line) =>
-    /^(panic|fatal error|unexpected fault address|Error|ETCD_[A-Z_]+): ?/.test(line),
+    /^(panic|fatal error|unexpected fault address|Error|ETCD_[A-Z_]+)\b/.test(line),
   );
-  return panic ?? entries.at(-1)?.text ?? lines.at(-1);
+  if (panic !== undefined) return { text: panic, isReason: true };
+  const told = entries.findLast((entry) => entry !== undefined && removed.test(entry.text));
+  const last = told ?? entries.at(-1);
+  return { text: last?.text ?? lines.at(-1) ?? '', isReason: false };
 }
 
 interface Entry {

@@ -151,8 +151,20 @@ describe('the last words of etcd', () => {
     [
       `panic: freepages: failed to get all reachable pages\n\ngoroutine 9:\n`,
       'panic: freepages: failed to get all reachable pages',
+      'corrupt',
+    ],
+    // A process that was killed has said nothing of why: what etcd tells at every start is no sign of damage.
+    [
+      `${zap('info', 'Opening db file (/db) with mode -rw------- and with options: {NoFreelistSync: true}')}\n${zap('warn', 'snap: slow')}`,
+      'snap: slow',
       undefined,
     ],
+    [
+      `${zap('fatal', 'failed to open WAL', 'fileutil: file already locked')}`,
+      'failed to open WAL: fileutil: file already locked',
+      undefined,
+    ],
+    ['fatal error: runtime: out of memory\n\ngoroutine 1:', 'fatal error: runtime: out of memory', undefined],
     [
       `${zap('warn', 'the member has been permanently removed from the cluster')}\n${zap('info', 'stopped')}`,
       'the member has been permanently removed from the cluster',
