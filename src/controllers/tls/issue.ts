@@ -150,7 +150,8 @@ export function issuer(world: World, proofs: ProofPolls): Issuer {
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
       const found = await client.find<Secret>(secrets, refOf(keyOf(wanted)));
-      if (!found) throw error;
+      // Gone between the two: the next round makes it.
+      if (!found) return;
       if (controllerOf(found)?.uid !== cluster.metadata.uid) throw new NameTakenError(found);
       // Another operator's, or one that lost its label: what it holds counts, and the next round looks at it.
       const { labels } = wanted.metadata;
