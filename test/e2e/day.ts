@@ -13,8 +13,8 @@ export interface EngineUnderTest {
   readonly type: 'Embedded' | 'Etcd';
   /** `spec.engine` of a new cluster. */
   readonly spec: Readonly<Record<string, unknown>>;
-  /** Versions to update through, from the one of `spec`; whether a snapshot comes first. */
-  readonly updates: readonly { readonly version: string; readonly snapshotFirst: boolean }[];
+  /** Versions to update through, from the one of `spec`. */
+  readonly updates: readonly string[];
   /** Flags that an update may set. */
   readonly flags: Readonly<Record<string, string>>;
   /** Damages the data of a member on its disk, so that it cannot start again. */

@@ -40,10 +40,7 @@ export const embedded: EngineUnderTest = {
 export const etcd: EngineUnderTest = {
   type: 'Etcd',
   spec: { type: 'Etcd', version: '3.5.35' },
-  updates: [
-    { version: '3.6.5', snapshotFirst: true },
-    { version: '3.6.8', snapshotFirst: true },
-  ],
+  updates: ['3.6.5', '3.6.8'],
   flags: { 'max-request-bytes': '2097152' },
   // Both meta pages of its store: without them it does not know where anything is.
   damage: (folder) => overwrite(the(folder, /member\/snap\/db$/), 0, 8192),

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Day, type EngineUnderTest, storyMs } from './day.ts';
 import { newNamespace, removeNamespace } from './namespace.ts';
+import { compacting } from './stories/compacting.ts';
 import { hibernating } from './stories/hibernating.ts';
 import { losing } from './stories/losing.ts';
 import { archiveEveryMinute, recovering } from './stories/recovering.ts';
@@ -24,6 +25,7 @@ export function tellDay(engine: EngineUnderTest): void {
     const told = () => day;
 
     scaling(told);
+    compacting(told);
     updating(told);
     if (engine.updates.length > 0) updatingVersions(told);
     losing(told);

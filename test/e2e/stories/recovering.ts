@@ -92,5 +92,5 @@ export function recovering(day: () => Day): void {
 /** `spec.engine` of a cluster of the version that the day ended with. */
 async function newest({ engine }: Day): Promise<Readonly<Record<string, unknown>>> {
   const last = engine.updates.at(-1);
-  return last === undefined ? engine.spec : { ...engine.spec, version: last.version };
+  return last === undefined ? engine.spec : { ...engine.spec, version: last };
 }
