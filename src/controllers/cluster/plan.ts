@@ -241,11 +241,15 @@ function operationOf(
   const old = cluster.status?.operation;
   if (old?.holder !== undefined && !holderEnded) return old;
   if (matter.operation === undefined) return undefined;
-  const { message = `${matter.operation.type} goes on` } = matter.operation;
-  const waits = notNow === undefined || matter.step === undefined ? {} : { message: `${message}; waits: ${notNow}` };
-  const operation = { ...matter.operation, ...waits };
-  const goesOn = old !== undefined && old.holder === undefined && old.type === operation.type;
-  return { ...operation, since: goesOn ? old.since : now.toISOString().replace(/\.\d+Z$/, 'Z') };
+  const { type, message = `${type} goes on` } = matter.operation;
+  const waits = notNow === undefined || matter.step === undefined ? '' : `; waits: ${notNow}`;
+  const goesOn = old !== undefined && old.holder === undefined && old.type === type;
+  // As long as the schema allows: last words of members can be longer than that.
+  return {
+    ...matter.operation,
+    message: `${message}${waits}`.slice(0, 1024),
+    since: goesOn ? old.since : now.toISOString().replace(/\.\d+Z$/, 'Z'),
+  };
 }
 
 function stepEvent(step: ClusterStep): EventInput | undefined {

@@ -5,7 +5,7 @@ import { type ClusterObserved, PARTS, planCluster } from '../../../src/controlle
 import { clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
 import { etcdProfile } from '../../../src/engines/etcd/profile.ts';
-import type { ConfigMap, StatefulSet } from '../../../src/kube/kinds.ts';
+import type { ConfigMap, Pod, StatefulSet } from '../../../src/kube/kinds.ts';
 import { type KubeObject, type Live, type Manifest, ownedBy } from '../../../src/kube/objects.ts';
 import {
   clusterOf,
@@ -257,6 +257,17 @@ describe('members that do not run what the spec says', () => {
     expect(stepOf(observed)).toEqual({ kind: 'replaceMember', pod: 'c-2', uid: 'uid-of-c-2', mayLead: false });
     expect(statusSaid(observed)?.operation).toMatchObject({ type: 'Update', member: 'c-2' });
     expect(conditionOf(observed, 'Progressing')).toMatchObject({ status: 'True', reason: 'ReplacingMembers' });
+  });
+
+  test('what the status says of it is never longer than the API takes', () => {
+    const waiting = { reason: 'ErrImagePull', message: 'x'.repeat(2_000) };
+    const [{ metadata }] = running().pods as [Live<Pod>];
+    const template = metadata.annotations![TEMPLATE]!;
+    const pods = outdatedPods.with(2, memberPod('c', 2, { template, ready: false, waiting }));
+    const views = new Map([...viewsOf('c')].slice(0, 2));
+    const status = statusSaid({ ...running(), pods, views });
+    expect(status?.operation?.message).toHaveLength(1_024);
+    expect(findCondition(status?.conditions, 'Progressing')).toMatchObject({ reason: 'MemberNotReady' });
   });
 
   test('none goes while it is paused, or while another object holds the cluster', () => {
