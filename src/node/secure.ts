@@ -105,6 +105,8 @@ export function secureServer({ certificates, onConnection, onRefused, protocol }
   });
   server.on('tlsClientError', (error, socket) => {
     const { authorizationError } = socket;
+    // Node leaves one open that takes too long.
+    socket.destroy();
     // Ports are probed, and members die, at any moment.
     if (!authorizationError && (error as NodeJS.ErrnoException).code === 'ECONNRESET') return;
     onRefused(addressOf(socket), authorizationError ? untrusted(String(authorizationError)) : reasonOf(error));

@@ -277,6 +277,13 @@ describe('a connection', () => {
     }
   });
 
+  test('that is not secured in time is ended', async () => {
+    const { url, refused } = await listen(await open(serving(ours), [ours]));
+    const silent = connect(Number(new URL(url).port), '127.0.0.1');
+    await once(silent.resume(), 'close');
+    expect(refused).toEqual(['127.0.0.1: it did not finish the handshake within 5000 ms']);
+  });
+
   test('that is never secured does not keep the server from closing', async () => {
     const { url } = await listen(await open(serving(ours), [ours]));
     const silent = connect(Number(new URL(url).port), '127.0.0.1');
