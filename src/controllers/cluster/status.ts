@@ -244,9 +244,20 @@ function degraded({ input, ready, serve, why, quorum }: Look): Said {
   const scales = operation?.type === 'ScaleUp' || operation?.type === 'ScaleDown';
   const expected = members.filter(({ name }) => !scales || (voters?.includes(name) ?? true));
   if (expected.every((member) => member.ready)) return { status: 'False', reason: 'MembersReady', message: serve };
+  // Whose data are not known to be lost may come back with them: an empty successor would be the greater risk.
+  const dead = expected.filter(({ state }) => state === 'Dead').map(({ name }) => name);
+  const waits = dead.length === 0 ? '' : `; waited for with their data, not replaced: ${dead.join(', ')}`;
   return ready >= quorum
-    ? { status: 'True', reason: 'MembersNotReady', message: `${serve}, which is enough to read and write${why}` }
-    : { status: 'True', reason: 'QuorumLost', message: `${serve}, and it takes ${quorum} to read and write${why}` };
+    ? {
+        status: 'True',
+        reason: 'MembersNotReady',
+        message: `${serve}, which is enough to read and write${why}${waits}`,
+      }
+    : {
+        status: 'True',
+        reason: 'QuorumLost',
+        message: `${serve}, and it takes ${quorum} to read and write${why}${waits}`,
+      };
 }
 
 /** The newest good snapshot of this very cluster: one of an earlier cluster of the same name does not protect it. */

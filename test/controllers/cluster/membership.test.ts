@@ -209,6 +209,16 @@ describe('scaling up', () => {
     expect(planMembership(behind).step).toEqual({ kind: 'promoteMember', member: 'c-3', id: '3a' });
     expect(planMembership({ ...given, maxLearners: () => 1 }).step).not.toHaveProperty('next');
   });
+  test('it is not promoted before its disk is known to hold its data', () => {
+    const young = diskOf('c', 3, 't', false, { annotations: {}, creationTimestamp: '2026-11-22T01:00:00Z' });
+    const given = learns({ wanted: 5, size: 4, list, disks: [young] }, 3);
+    expect(planMembership(given)).toMatchObject({ marks: [], joining: 'c-3', operation: { type: 'ScaleUp' } });
+    expect(planMembership(given).step).toBeUndefined();
+  });
+  test('nor does another one come before the first has', () => {
+    const states = ['Serving', 'Serving', 'Serving', 'Dead'] as const;
+    expect(plan({ wanted: 5, size: 4, list, states }).step).toBeUndefined();
+  });
   test('not the next one while versions differ: members of another version may count learners otherwise', () => {
     const given = learns({ wanted: 5, size: 4, list }, 3);
     const [first, ...others] = given.members;
@@ -360,6 +370,7 @@ describe('followed step by step', () => {
     fc.record({ kind: fc.constantFrom('lose' as const, 'loseDisk' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constantFrom('down' as const, 'up' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constant('lead' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
+    fc.record({ kind: fc.constant('strike' as const) }),
   );
 
   test('from wherever it is, a cluster whose pods come back settles at what is wanted, and nothing on the way costs data or a quorum', () => {
@@ -385,6 +396,9 @@ describe('followed step by step', () => {
                 break;
               case 'down':
                 model.down.add(each.ordinal);
+                break;
+              case 'strike':
+                for (const { ordinal } of model.seats.filter(({ isLearner }) => isLearner)) model.down.add(ordinal);
                 break;
               case 'up':
                 model.down.delete(each.ordinal);
