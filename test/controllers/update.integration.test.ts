@@ -161,7 +161,7 @@ describe('an update', () => {
           const complete = isTrue(first?.status?.conditions, 'Complete');
           early ||= !complete && (!same || JSON.stringify(spec['template']).includes('raftsman:next'));
           return complete;
-        }, 60_000);
+        }, 180_000);
         expect(early).toBe(false);
         await calm(ground);
         expect([...(await uids(ground))].filter(([name, uid]) => before.get(name) === uid)).toEqual([]);
