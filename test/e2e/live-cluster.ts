@@ -168,7 +168,11 @@ export class LiveCluster {
 
   /** Until all is done that is to be done: so many members, all of them serving, nothing underway. */
   calm(size: number, milliseconds = patienceMs): Promise<Live<RaftCluster>> {
-    return this.until(`to be calm with ${size} members`, milliseconds, async (cluster) => isCalm(cluster, size));
+    return this.until(`to be calm with ${size} members`, milliseconds, async (cluster) => {
+      if (!isCalm(cluster, size)) return false;
+      // Those that were told to go have gone.
+      return (await this.pods()).length === cluster.status?.replicas;
+    });
   }
 
   untilMember(member: string, state: MemberState, milliseconds: number): Promise<Live<RaftCluster>> {
