@@ -51,7 +51,8 @@ describe('what members are given', () => {
   });
 
   test('members of etcd are replaced when whom they trust changes, embedded ones read it again', () => {
-    const hashes = (spec: object, trust: string) => memberTemplate(input(spec, { trust })).metadata.annotations;
+    const hashes = (spec: object, trust: string): Readonly<Record<string, string | undefined>> =>
+      memberTemplate(input(spec, { trust })).metadata.annotations;
     expect(hashes(etcd, 'a')[TRUST]).toBe('a');
     expect(hashes(etcd, 'a')[TEMPLATE]).not.toBe(hashes(etcd, 'b')[TEMPLATE]);
     expect(hashes({}, 'a')[TEMPLATE]).toBe(hashes({}, 'b')[TEMPLATE]);
