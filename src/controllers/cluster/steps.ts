@@ -9,6 +9,7 @@ import { type Endpoint, type Engine, EngineError, type Member, type MemberStatus
 import { isAlreadyExists, isConflict, isNotFound } from '../../kube/errors.ts';
 import { persistentVolumeClaims, pods, statefulSets } from '../../kube/kinds.ts';
 import { keyOf, type Live, type ObjectRef, type ResourceType, refOf } from '../../kube/objects.ts';
+import { note } from '../events.ts';
 import { COMPONENT, MEMBER } from '../labels.ts';
 import { clusterNames, DISK, memberOfUrl, ordinalOf } from '../names.ts';
 import type { World } from '../world.ts';
@@ -25,6 +26,8 @@ export type StepOutcome = 'done' | 'already' | NotNow;
 
 /** A member that hangs holds a step up for this long. */
 const ASK_TIMEOUT_MS = 1_000;
+/** The share of the leader's log that a learner must have to be given a vote: etcd's own. */
+const CAUGHT_UP = 0.9;
 /** A change of members has to be agreed on, and a leader to be moved. */
 const CHANGE_TIMEOUT_MS = 5_000;
 
@@ -45,6 +48,7 @@ export async function performStep(
       } catch (error) {
         // Its name is made of what it is for: it is the same snapshot.
         if (!isAlreadyExists(error)) throw error;
+        return 'already';
       }
       return 'done';
     case 'growDisk': {
@@ -198,6 +202,9 @@ async function change(
     case 'promoteMember': {
       const learner = list.find(({ id }) => id === step.id);
       if (!learner?.isLearner) return 'already';
+      const { status } = crew.present.find((one) => one.status.memberId === step.id) ?? {};
+      if (!status) return { notNow: `${step.member} does not answer` };
+      if (status.index < CAUGHT_UP * leader.status.index) return { notNow: `${step.member} has not caught up yet` };
       // What the next one is refused for is found out, and said, when it is its turn.
       if (step.next) await whenPossible(() => add(world, cluster, crew, step.next!, signal));
       await engine.promoteMember(endpoints, step.id, options);
@@ -240,6 +247,7 @@ async function add(
   if (list.some((each) => nameOf(cluster, each)?.name === member)) return 'already';
   const { namespace = '' } = refOf(keyOf(cluster));
   await engine.addMember(endpoints, { peerUrls: [peerUrl], learner: true }, { signal, timeoutMs: CHANGE_TIMEOUT_MS });
+  world.events.record(cluster, note('AddingMember', 'AddMember', `${member} is added as a learner`));
   // A pod of that name is none of a member: it belonged to one that was removed, and would only try again late. Where its
   // disk has to go as well, both go together (renewDisk).
   const ref = { namespace, name: member };
