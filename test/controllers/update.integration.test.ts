@@ -152,16 +152,22 @@ describe('an update', () => {
         const before = await uids(ground);
         await change(ground, { engine: { image: 'raftsman:next' } });
         let early = false;
-        await waitFor(async () => {
-          const same = [...(await uids(ground))].every(([name, uid]) => before.get(name) === uid);
-          const { spec } = await client.get(statefulSets, { namespace, name: 'c' });
-          // Read after the members were: what has happened to them by then, happened before it was complete.
-          const { items } = await client.listAll(kinds.snapshot, { namespace });
-          const first = items.find(({ metadata }) => metadata.annotations?.[BEFORE_VERSION] === 'raftsman:next');
-          const complete = isTrue(first?.status?.conditions, 'Complete');
-          early ||= !complete && (!same || JSON.stringify(spec['template']).includes('raftsman:next'));
-          return complete;
-        }, 180_000);
+        let seen = '';
+        await waitFor(
+          async () => {
+            const same = [...(await uids(ground))].every(([name, uid]) => before.get(name) === uid);
+            const { spec } = await client.get(statefulSets, { namespace, name: 'c' });
+            // Read after the members were: what has happened to them by then, happened before it was complete.
+            const { items } = await client.listAll(kinds.snapshot, { namespace });
+            const first = items.find(({ metadata }) => metadata.annotations?.[BEFORE_VERSION] === 'raftsman:next');
+            const complete = isTrue(first?.status?.conditions, 'Complete');
+            early ||= !complete && (!same || JSON.stringify(spec['template']).includes('raftsman:next'));
+            seen = JSON.stringify(first?.status);
+            return complete;
+          },
+          180_000,
+          () => `the snapshot is ${seen}`,
+        );
         expect(early).toBe(false);
         await calm(ground);
         expect([...(await uids(ground))].filter(([name, uid]) => before.get(name) === uid)).toEqual([]);
