@@ -349,8 +349,8 @@ function removal({ name: member, id }: Seat): Pick<Matter, 'step' | 'recheckMs'>
 }
 
 /**
- * A learner that answers is given its vote as soon as the leader lets it. The next one may come before that, but not
- * before this one has caught up: etcd adds none for five seconds after a new voter, and learners cost no quorum.
+ * A learner that answers is given its vote once it has caught up. The next one comes right before that and no sooner: etcd
+ * adds none for five seconds after a new voter, and learners cost no quorum.
  */
 function learning(look: Look): Matter | undefined {
   const { learners, surplus, clusterId, holds, voters, good, missing, input } = look;
@@ -359,13 +359,11 @@ function learning(look: Look): Matter | undefined {
     return each.observed.status?.memberId === each.id && holds.get(diskOf(each.name)) === `${clusterId}/${each.id}`;
   });
   if (!seat) return undefined;
-  const newest = Math.max(...good.map(({ observed }) => observed?.status?.index ?? 0));
-  const caughtUp = (seat.observed?.status?.index ?? 0) >= 0.9 * newest;
   const ordinal = missing[0];
   const versions = new Set([...voters, seat].map(({ observed }) => observed?.status?.version ?? ''));
   const room = versions.size === 1 && input.maxLearners([...versions][0]!) > 1;
   const calm = good.length === voters.length && surplus.length === 0;
-  const follows = learners.length === 1 && caughtUp && calm && room;
+  const follows = learners.length === 1 && calm && room;
   return {
     operation: arrivalOf(look, seat.ordinal, seat.name, `${seat.name} learns, and votes once it has caught up`),
     step: {

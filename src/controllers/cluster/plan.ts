@@ -261,9 +261,10 @@ function stepEvent(step: ClusterStep): EventInput | undefined {
         `${step.pod} is replaced: ${step.why ?? 'it does not run what spec says'}`,
       );
     case 'addMember':
-      return note('AddingMember', 'AddMember', `${step.member} is added as a learner`);
-    case 'promoteMember':
+      // Told when it is done: the next one comes with the promotion of the one before.
       return undefined;
+    case 'promoteMember':
+      return note('PromotingMember', 'PromoteMember', `${step.member} has caught up, and votes`);
     case 'removeMember':
       return note('RemovingMember', 'RemoveMember', `${step.member} (${step.id}) is removed`);
     case 'moveLeader':

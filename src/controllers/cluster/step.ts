@@ -14,7 +14,7 @@ export interface Newcomer {
 export type ClusterStep =
   /** Adds a learner under the name of a free ordinal. */
   | ({ readonly kind: 'addMember' } & Newcomer)
-  /** `next`: a learner that is added before, while a new voter does not yet hold up the one after it. */
+  /** `next`: a learner that is added right before, once this one has caught up. */
   | { readonly kind: 'promoteMember'; readonly member: string; readonly id: string; readonly next?: Newcomer }
   | { readonly kind: 'removeMember'; readonly member: string; readonly id: string }
   | { readonly kind: 'moveLeader'; readonly from: string; readonly to: string; readonly toId: string }
