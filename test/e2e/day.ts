@@ -24,6 +24,9 @@ export interface EngineUnderTest {
 /** For Jest: a story fails by what it waits for in vain, not by how slow the machine is, in milliseconds. */
 export const storyMs = 1_800_000;
 
+/** How long a step waits for the ruins of one that failed, in milliseconds. */
+const impatienceMs = 30_000;
+
 export interface Step {
   readonly seconds: number;
   readonly pauseMs: number;
@@ -86,9 +89,13 @@ export class Day {
 
   /** Does `work` while clients write, and prints what it cost. The cluster is calm before, and written to before and after. */
   async step(title: string, work: () => Promise<unknown>): Promise<Step> {
-    if (this.#failed !== undefined) throw new Error(`it comes after "${this.#failed}", which failed`);
+    const { spec } = await this.cluster.get();
+    await this.cluster
+      .calm(spec.replicas, this.#failed === undefined ? patienceMs : impatienceMs)
+      .catch((error: Error) => {
+        throw this.#failed === undefined ? error : new Error(`it comes after "${this.#failed}", which failed`);
+      });
     this.#failed = title;
-    await this.cluster.calm((await this.cluster.get()).spec.replicas);
     await this.clients.more(20, patienceMs);
     const from = performance.now();
     const before = this.clients.acknowledged;

@@ -81,9 +81,11 @@ export class Kubectl {
     return out;
   }
 
-  /** `file` is a path, or a manifest when it holds a line end. */
+  /** `file` is a path, or a manifest: one in JSON, or one that holds a line end. */
   apply(file: string): Promise<string> {
-    return file.includes('\n') ? this.run(['apply', '-f', '-'], file) : this.run(['apply', '-f', file]);
+    return file.includes('\n') || file.startsWith('{')
+      ? this.run(['apply', '-f', '-'], file)
+      : this.run(['apply', '-f', file]);
   }
 
   /** undefined when there is none. */

@@ -52,14 +52,19 @@ export function updating(day: () => Day): void {
       const { spec } = await day().cluster.get();
       await day().step('update to an image that does not exist, and back', async () => {
         await day().cluster.edit({ engine: { image: 'raftsman.invalid/no/such:image' } });
-        const held = await day().cluster.until('to say what is wrong with the image', patienceMs, async ({ status }) =>
-          (status?.conditions ?? []).some(({ message }) => /no\/such:image|ImagePull|ErrImage/.test(message)),
+        const replaced = async () =>
+          [...(await made(day()))].filter(([name, { uid }]) => before.get(name)?.uid !== uid);
+        const held = await day().cluster.until(
+          'to say what is wrong with the image',
+          patienceMs,
+          async ({ status }) => {
+            const words = (status?.conditions ?? []).map(({ message }) => message).join('\n');
+            return (await replaced()).length > 0 && /no\/such:image|ImagePull|ErrImage/.test(words);
+          },
         );
         expect(findCondition(held.status?.conditions, 'Available')?.status).toBe('True');
-        await day().clients.more(200, patienceMs);
-        const now = await made(day());
-        const replaced = [...now].filter(([name, { uid }]) => before.get(name)?.uid !== uid);
-        expect(replaced).toHaveLength(1);
+        await day().clients.more(500, patienceMs);
+        expect(await replaced()).toHaveLength(1);
         await day().cluster.edit({ engine: { image: spec.engine.image ?? null } });
         await day().cluster.calm(before.size);
       });
