@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -10,7 +10,7 @@ import { Pods, volumeStore } from './pods.ts';
 
 const quiet = { stdout: () => {}, stderr: () => {} };
 
-describe.each(etcdVersions)('a member of etcd %s', (version) => {
+describe.each([etcdVersions[0], etcdVersions[2]])('a member of etcd %s', (version) => {
   test('runs out of space, says so, and gets it back by compaction, defragmentation and disarming', async () => {
     const pods = await Pods.of({ version, engine: { quotaBytes: 16 * 1024 * 1024 } });
     try {
@@ -37,6 +37,38 @@ describe.each(etcdVersions)('a member of etcd %s', (version) => {
       await pods.close();
     }
   }, 120_000);
+
+  test.each([
+    ['whose log is damaged', 'member/wal', '.wal'],
+    ['whose database is damaged', 'member/snap', 'db'],
+  ])(
+    '%s says so when it ends',
+    async (_, folder, ending) => {
+      const pods = await Pods.of({ version });
+      try {
+        await pods.form(1);
+        const client = new EtcdClient({ endpoints: [pods.endpoint('e-0').url] });
+        for (let at = 0; at < 50; at++)
+          await client.put({ key: Buffer.from(`k${at}`), value: new Uint8Array(10_000).fill(7) });
+        client.close();
+        await pods.kill('e-0');
+        const at = join(pods.disk('e-0'), 'etcd', folder);
+        const file = join(at, readdirSync(at).find((name) => name.endsWith(ending))!);
+        const bytes = readFileSync(file);
+        // One byte of a value in the log (of zeros, etcd would take it for cut off and go on without); all of the database.
+        if (ending === 'db') bytes.fill(0xa5);
+        else bytes[100_000] = 1;
+        writeFileSync(file, bytes);
+        await pods.start('e-0');
+        expect(await pods.ended('e-0')).not.toBe(0);
+        const said = pods.engine.profile.crash(pods.log('e-0'));
+        expect(said.verdict).toBe('corrupt');
+      } finally {
+        await pods.close();
+      }
+    },
+    120_000,
+  );
 
   test('that never wrote anything is saved and restored as nothing', async () => {
     const store = mkdtempSync(join(tmpdir(), 'raftsman-store-'));

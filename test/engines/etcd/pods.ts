@@ -108,7 +108,8 @@ export class Pods {
     this.#running.set(name, child);
     let log = '';
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      log = (log + text).slice(-4096);
+      // As much as the kubelet keeps.
+      log = (log + text).slice(-2048);
     });
     this.#logs.set(name, () => log);
   }
@@ -135,11 +136,10 @@ export class Pods {
     }
   }
 
-  /** The exit status of a member that ends by itself. */
+  /** The exit status of a member that ends by itself, within 30 s. */
   async ended(name: string): Promise<number | null> {
     const child = this.#running.get(name)!;
-    this.#running.delete(name);
-    if (child.exitCode === null) await once(child, 'exit');
+    if (child.exitCode === null) await once(child, 'exit', { signal: AbortSignal.timeout(30_000) });
     return child.exitCode;
   }
 
