@@ -2,9 +2,20 @@ import { expect, test } from '@jest/globals';
 import type { RaftCompaction } from '../../../src/api/compaction.ts';
 import { findCondition } from '../../../src/api/conditions.ts';
 import { raftCompaction } from '../../../src/api/kinds.ts';
+import { EtcdClient } from '../../../src/etcd/client.ts';
 import type { ResourceType } from '../../../src/kube/objects.ts';
 import { type Day, storyMs } from '../day.ts';
-import { patienceMs } from '../live-cluster.ts';
+import { type LiveCluster, patienceMs } from '../live-cluster.ts';
+
+/** Something to let go: one key, many times, beside those that clients compare. */
+async function overwrite(cluster: LiveCluster): Promise<void> {
+  const client = new EtcdClient({ endpoints: await cluster.urls(), deadlineMs: patienceMs, ...cluster.connection() });
+  try {
+    for (let n = 0; n < 200; n++) await client.put({ key: Buffer.from('often'), value: Buffer.alloc(8192, n) });
+  } finally {
+    client.close();
+  }
+}
 
 export function compacting(day: () => Day): void {
   test(
@@ -13,6 +24,7 @@ export function compacting(day: () => Day): void {
       const { cluster, kubectl } = day();
       const find = () =>
         cluster.kube.get(raftCompaction as ResourceType<RaftCompaction>, { name: 'now', namespace: kubectl.namespace });
+      await overwrite(cluster);
       const leader = await cluster.leader();
       await day().step('compaction and defragmentation', async () => {
         await kubectl.apply(
