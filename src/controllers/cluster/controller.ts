@@ -64,6 +64,8 @@ const SLOW_RETRY_MS = 1_000;
 /** What a member said, and whether it took its time over it. */
 interface Said {
   readonly status: MemberStatus;
+  readonly tookLong: boolean;
+  /** So did the answer before: once may be chance. */
   readonly late: boolean;
 }
 
@@ -139,11 +141,13 @@ export function clusterController(world: World): ClusterController {
         return {
           id: pod.metadata.name,
           of: `${pod.metadata.uid} ${pod.status?.podIP} ${restarts}`,
-          again: `${podReady(pod)} ${members.length}`,
+          again: `${pod.status?.phase} ${podReady(pod)} ${members.length}`,
           ask: async (signal: AbortSignal) => {
             const began = clock.monotonic();
             const status = await engine.status(endpoint, { signal, timeoutMs: STATUS_TIMEOUT_MS });
-            return { status, late: clock.monotonic() - began > LATE_MS };
+            const tookLong = clock.monotonic() - began > LATE_MS;
+            const before = polls.answers(key).get(pod.metadata.name)?.value;
+            return { status, tookLong, late: tookLong && before?.tookLong === true };
           },
         };
       }),
@@ -372,7 +376,7 @@ function part<T extends KubeObject>(type: ResourceType<T>, latest: Latest<T>, na
 
 function viewOf({ value, at, failures, error }: Answer<Said>): MemberView {
   return {
-    ...value,
+    ...(value === undefined ? {} : { status: value.status, late: value.late }),
     ...(at === undefined ? {} : { at }),
     failures,
     ...(error === undefined ? {} : { error: messageOf(error) }),

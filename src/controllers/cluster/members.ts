@@ -10,7 +10,7 @@ import { memberNames, memberOfUrl } from '../names.ts';
 export interface MemberView {
   /** The last good answer, of the pod that now bears the name. */
   readonly status?: MemberStatus;
-  /** The last good answer took long. */
+  /** The last good answers took long. */
   readonly late?: boolean;
   /** When it came, on any clock that all members share, in milliseconds. */
   readonly at?: number;
@@ -37,6 +37,8 @@ export interface MemberObserved {
   /** Its pod is ready and it answers. */
   readonly ready: boolean;
   readonly state: MemberState;
+  /** It is slow because its answers take long, and for no other reason: it is up to date. */
+  readonly late?: boolean;
   /** Its last answer, unless it has been silent since. */
   readonly status?: MemberStatus;
   /** What keeps it from serving. */
@@ -77,6 +79,7 @@ export function observeMembers(input: MembersInput): MemberObserved[] {
       ...(pod === undefined ? {} : { pod }),
       ready,
       state: said.state,
+      ...(said.late ? { late: true } : {}),
       ...(answers ? { status: view.status } : {}),
       ...(message === undefined ? {} : { message }),
     };
@@ -85,6 +88,7 @@ export function observeMembers(input: MembersInput): MemberObserved[] {
 
 interface Said {
   readonly state: MemberState;
+  readonly late?: boolean;
   readonly message?: string;
 }
 
@@ -149,7 +153,6 @@ function ofAnswer(
     };
   if (status.isLearner) return { state: 'Learning', message: 'it learns, and votes once it has caught up' };
   if (status.leaderId === undefined) return { state: 'Slow', message: 'it answers, and knows no leader' };
-  if (view.late) return { state: 'Slow', message: 'it answers, but takes more than a second' };
   const unapplied = status.index - status.appliedIndex;
   if (unapplied > LAG_ENTRIES)
     return { state: 'Slow', message: 'it has not applied the newest entries of its log yet' };
@@ -159,6 +162,7 @@ function ofAnswer(
   const was = before?.find((member) => member.name === name)?.state === 'Slow';
   if (behind > LAG_ENTRIES && (comparable || was))
     return { state: 'Slow', message: 'it answers, but has fallen behind the leader' };
+  if (view.late) return { state: 'Slow', late: true, message: 'it answers, but takes more than a second' };
   return { state: 'Serving' };
 }
 

@@ -209,7 +209,7 @@ function lookAt(input: MembershipInput, clusterId: string, seats: readonly Seat[
 }
 
 function serves({ id, observed }: Seat): boolean {
-  return observed?.state === 'Serving' && observed.status?.memberId === id;
+  return (observed?.state === 'Serving' || observed?.late === true) && observed.status?.memberId === id;
 }
 
 function leads({ id, observed }: Seat): boolean {

@@ -54,7 +54,9 @@ export class Certificates {
 
   /** Where the operator reaches a member, which has to prove its name. Undefined while it has no address, or goes. */
   endpoint(cluster: Live<RaftCluster>, pod: Live<Pod>): Endpoint | undefined {
-    if (pod.status?.phase !== 'Running' || pod.metadata.deletionTimestamp !== undefined) return undefined;
+    // A member serves before kubelet has told that its container runs.
+    const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+    if (ended || pod.metadata.deletionTimestamp !== undefined) return undefined;
     const state = this.of(cluster);
     if (state?.kind === 'off') return endpointOf(cluster, pod);
     return state?.credentials && endpointOf(cluster, pod, state.credentials);

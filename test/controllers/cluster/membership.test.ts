@@ -177,6 +177,12 @@ describe('scaling up', () => {
     expect(operation).toMatchObject({ type: 'ScaleUp', member: 'c-3' });
     expect(joining).toBeUndefined();
   });
+  test('a member that only takes its time to answer holds nobody up', () => {
+    const given = look({ wanted: 5, states: ['Serving', 'Slow'] });
+    expect(planMembership(given).held?.message).toContain('c-1 is slow');
+    const members = given.members.map((one) => (one.state === 'Slow' ? { ...one, late: true } : one));
+    expect(planMembership({ ...given, members }).step).toMatchObject({ kind: 'addMember' });
+  });
   test('none comes while a member is down, and it says which', () => {
     const { step, held } = plan({ wanted: 5, states: ['Serving', 'Hung'] });
     expect(step).toBeUndefined();
