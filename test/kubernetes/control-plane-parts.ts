@@ -21,7 +21,7 @@ export async function startControlPlaneParts(
   const etcd = startEtcd(sandbox, folder);
   const apiserver = startApiServer(sandbox, folder, addresses);
   // It tries until the API serves; by then it has read its flags and certificates.
-  const parts = [etcd, apiserver, startControllerManager(sandbox, folder, addresses)];
+  const parts = [etcd, apiserver, stubborn(() => startControllerManager(sandbox, folder, addresses))];
   await progress.step('etcd and kube-apiserver', () =>
     until('kube-apiserver to be ready', () => api.answers('/readyz'), {
       timeoutMs: 90_000,
@@ -33,6 +33,24 @@ export async function startControlPlaneParts(
   return parts;
 }
 
+/** kube-controller-manager gives up on an API server that takes its time, as on a busy machine: it is started again. */
+function stubborn(start: () => Part): Part {
+  let part = start();
+  let tries = 5;
+  return {
+    name: part.name,
+    log: part.log,
+    check() {
+      try {
+        part.check();
+      } catch (error) {
+        if (--tries === 0) throw error;
+        part = start();
+      }
+    },
+  };
+}
+
 /** Until namespaces get what pods need; the controllers are then at work. */
 export const controllersReady = (api: Api, parts: readonly Part[], progress: Progress): Promise<void> =>
   progress.step('kube-controller-manager', () =>
@@ -41,7 +59,7 @@ export const controllersReady = (api: Api, parts: readonly Part[], progress: Pro
       async () =>
         (await api.answers('/api/v1/namespaces/default/serviceaccounts/default')) &&
         (await api.answers('/api/v1/namespaces/default/configmaps/kube-root-ca.crt')),
-      { timeoutMs: 60_000, everyMs: 30, check: () => checkAll(parts) },
+      { timeoutMs: 120_000, everyMs: 30, check: () => checkAll(parts) },
     ),
   );
 
