@@ -48,7 +48,7 @@ export type AuthorityStep =
 
 export interface AuthorityPlan {
   readonly step?: AuthorityStep;
-  /** What a replacement that goes on waits for. */
+  /** What a replacement that goes on waits for: `until …` or `for …`. */
   readonly waiting?: string;
   /** When there will be something to do, unless something else changes; in milliseconds since 1970. */
   readonly dueAt?: number;
@@ -83,11 +83,12 @@ export function planAuthority(
     const overlapMs = realms.some((realm) => current[realm].key === undefined) ? 0 : spec.caOverlapDays * DAY_MS;
     const dueAt = since + Math.max(overlapMs, SPREAD_MS);
     const ended = next !== undefined && now >= endOf(current);
-    if (!ended && now < dueAt) return { waiting: `both are trusted until ${stamp(new Date(dueAt))} at least`, dueAt };
-    if (!ended && unproven.length > 0)
-      return {
-        waiting: `${unproven.join(', ')} ${next ? 'to trust the new one' : 'to use certificates of the new one'}`,
-      };
+    if (!ended && now < dueAt)
+      return { waiting: `until ${stamp(new Date(dueAt))}, for whoever has not heard of it`, dueAt };
+    if (!ended && unproven.length > 0) {
+      const what = next ? 'to trust the new one' : 'to use certificates of the new one';
+      return { waiting: `for ${unproven.join(', ')} ${what}` };
+    }
     return { step: { kind: next ? 'activate' : 'retire' } };
   }
   const renewAt = endOf(current) - (spec.certificateDays + 2 * spec.caOverlapDays) * DAY_MS;

@@ -107,7 +107,7 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
       const { dueAt, expiresAt, waiting, state } = plan;
       const goesOn = state.next ? 'a new CA is trusted beside the old one' : 'the old CA is still trusted';
       return {
-        found: { names, secrets: seen, expiresAt, ...(waiting ? { aside: `${goesOn}: waits for ${waiting}` } : {}) },
+        found: { names, secrets: seen, expiresAt, ...(waiting ? { aside: `${goesOn}, and waits ${waiting}` } : {}) },
         // A timer holds no more than some weeks, and clocks are set.
         recheckMs: Math.min(CALM_MS, Math.max(1_000, (dueAt ?? Number.POSITIVE_INFINITY) - now.getTime())),
       };

@@ -125,11 +125,11 @@ describe('a new CA', () => {
     one.spec = { ...one.spec, caGeneration: 2 };
     one.live(at(1));
     const waits = one.live(at(20), ['c-1']);
-    expect(waits.waiting).toBe('c-1 to trust the new one');
+    expect(waits.waiting).toBe('for c-1 to trust the new one');
     expect(one.done.at(-1)).toBe('trust server');
     one.live(at(20));
     expect(one.done.slice(8)).toEqual(['activate', 'issue peer', 'issue client', 'issue server']);
-    expect(one.live(at(40), ['c-2']).waiting).toBe('c-2 to use certificates of the new one');
+    expect(one.live(at(40), ['c-2']).waiting).toBe('for c-2 to use certificates of the new one');
     one.live(at(40));
     expect(one.done.slice(12)).toEqual(['retire', 'trust peer', 'trust client', 'trust server']);
   });
