@@ -169,6 +169,10 @@ describe('a snapshot first', () => {
     const own = { profile: embeddedProfile, engine: { type: 'Embedded' } };
     expect(plan('3.6.0 3.6.0', own)).toMatchObject({ kind: 'snapshot' });
     expect(planVersion({ ...input('3.6.0 3.6.0', own), image: 'etcd:v3.6.0' })).toEqual({ kind: 'free' });
+    // One that runs it already, and members that cannot say anything but run the same image.
+    expect(plan('3.6.0 3.6.0!', own)).toEqual({ kind: 'free' });
+    const silent = planVersion({ ...input('silent silent', own), image: 'etcd:vsilent' });
+    expect(silent).toEqual({ kind: 'free' });
   });
 
   test('has a name that the API takes, however long the cluster’s is, and another for each cluster', () => {
