@@ -65,7 +65,7 @@ export class Life {
       await this.#take(figures, {
         start: () => this.#timed(`StatefulSet ${name} is ready`, ready, within.startMs, apply),
         follower: () => this.#deleted(name, ready),
-        kill: () => this.#outage(name, ready, (leader) => this.signal(leader, 'SIGKILL')),
+        kill: () => this.#outage(name, ready, (leader) => this.#kill(leader)),
       });
       return figures;
     } finally {
@@ -90,7 +90,7 @@ export class Life {
         follower: () => this.#deleted(name, ready),
         move: outage((leader) => this.#move(name, leader)),
         delete: outage((leader) => this.#deletePod(leader)),
-        kill: outage((leader) => this.signal(leader, 'SIGKILL')),
+        kill: outage((leader) => this.#kill(leader)),
         hung: () => this.#hung(name),
         dead: () => this.#dead(name),
         up: () => this.#scaled(name, 5),
@@ -281,6 +281,15 @@ export class Life {
       client.close();
     }
     await this.#watching.until(`${name} shows its leader`, within.changeMs, () => this.ready(name, 3));
+  }
+
+  /** Resolves when kubelet has seen it and has started another: what looked ready until then was the past. */
+  async #kill(pod: Live<Pod>): Promise<void> {
+    const restarts = () =>
+      this.#watching.get(pods, pod.metadata.name)?.status?.containerStatuses?.[0]?.restartCount ?? 0;
+    const before = restarts();
+    await this.signal(pod, 'SIGKILL');
+    await this.#watching.until(`${pod.metadata.name} is started again`, within.changeMs, () => restarts() > before);
   }
 
   /** Resolves when another pod has its name: it was told to end somewhen before. */
