@@ -24,6 +24,8 @@ import type { Live, OwnerReference } from '../../src/kube/objects.ts';
 export const now = new Date('2026-11-22T02:14:00Z');
 export const settings = { image: 'raftsman:test', imagePullPolicy: 'IfNotPresent' } as const;
 export const namespace = 'default';
+/** Certificates have tables of their own (tls/). */
+const plain = { tls: { mode: 'Disabled' } } as const;
 export const profile = embeddedProfile;
 
 export function meta(name: string, more: object = {}) {
@@ -47,7 +49,7 @@ export function clusterOf(name = 'c', spec: object = {}, status?: RaftClusterSta
     apiVersion,
     kind: 'RaftCluster',
     metadata: meta(name, more),
-    spec: { storage: { size: '1Gi' }, ...spec },
+    spec: { storage: { size: '1Gi' }, ...plain, ...spec },
     ...(status === undefined ? {} : { status }),
   }) as Live<RaftCluster>;
 }
@@ -105,7 +107,7 @@ export function restoreOf(
     apiVersion,
     kind: 'RaftRestore',
     metadata: meta('r'),
-    spec: { source, target: { newCluster: { name: 'c2', spec: { storage: { size: '1Gi' }, ...spec } } } },
+    spec: { source, target: { newCluster: { name: 'c2', spec: { storage: { size: '1Gi' }, ...plain, ...spec } } } },
     ...(status === undefined ? {} : { status }),
   }) as Live<RaftRestore>;
 }

@@ -213,7 +213,8 @@ export async function createClaim({ client, namespace }: Ground, name: string): 
   } as never);
 }
 
-export const small = { storage: { size: '64Mi' } };
+/** In plain text: certificates have a test of their own. */
+export const small = { storage: { size: '64Mi' }, tls: { mode: 'Disabled' } };
 
 export async function waitFor(
   holds: () => Promise<boolean>,
