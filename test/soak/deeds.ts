@@ -28,7 +28,7 @@ async function scaleTo(life: Life, sizes: readonly number[]): Promise<void> {
 
 const deeds: readonly Deed[] = [
   { name: 'scale', weight: 4, atLeast: 1, run: (life) => scaleTo(life, [3, 5]) },
-  { name: 'scale to one', weight: 1, atLeast: 1, run: (life) => scaleTo(life, [1]) },
+  { name: 'scale to one', weight: 1, atLeast: 3, run: (life) => scaleTo(life, [1]) },
   {
     name: 'scaled up and down at once',
     weight: 1,

@@ -1,4 +1,5 @@
 /** One cluster in the soak: what happens to it, one deed after another, with clients that write throughout. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Clients } from '../clients/clients.ts';
 import type { EngineUnderTest } from '../e2e/day.ts';
 import type { Kubectl } from '../e2e/kubectl.ts';
@@ -11,6 +12,8 @@ import type { Chance } from './random.ts';
 const calmWithinMs = 300_000;
 /** Clients are exchanged now and then, and what they know is compared; at the end everybody's is, once more. */
 const deedsPerRound = 12;
+/** By then a watch or a poll of the members has shown what was done, in milliseconds. */
+const noticedWithinMs = 3_000;
 
 export interface Done {
   count: number;
@@ -91,6 +94,8 @@ export class Life {
   async #do(deed: Deed): Promise<void> {
     const from = performance.now();
     await deed.run(this);
+    // A deed that nobody has noticed yet looks like calm.
+    await delay(noticedWithinMs);
     const { spec } = await this.cluster.get();
     await this.cluster.calm(spec.replicas, calmWithinMs).catch((error: Error) => {
       throw new SoakError(`${this.cluster.name} is not well after "${deed.name}": ${error.message}`);
