@@ -240,7 +240,7 @@ function saying(
 /** An event when something else is waited for than before. */
 function telling({ compaction }: CompactionObserved, { reason, message }: Waiting): CompactionAction[] {
   const before = findCondition(compaction.status?.conditions, 'Complete');
-  if (before?.reason === reason || reason === 'Settling') return [];
+  if (before?.reason === reason) return [];
   const tell = reason.startsWith('Waiting') ? note : warning;
   return [{ kind: 'event', event: tell(reason, 'Compact', message) }];
 }
@@ -272,7 +272,9 @@ function patiently(
   const patience = lock?.member === undefined ? PATIENCE_MS : DEFRAGMENT_TIMEOUT_MS + PATIENCE_MS;
   const held = lock && holds(cluster, compaction) ? now.getTime() - Date.parse(lock.since) : Number.POSITIVE_INFINITY;
   if (held > patience) return wait(observed, why, now, requeueAfterMs, facts);
-  return { actions: [...saying(observed, why, now, facts), ...telling(observed, why)], requeueAfterMs };
+  // What passes by itself is not worth an event; a failure is.
+  const told = why.reason === 'Retrying' ? telling(observed, why) : [];
+  return { actions: [...saying(observed, why, now, facts), ...told], requeueAfterMs };
 }
 
 function succeed(

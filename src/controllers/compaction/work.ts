@@ -3,6 +3,7 @@ import type { CompactedMember, RaftCompactionSpec, RaftCompactionStatus } from '
 import { timestamp } from '../../api/conditions.ts';
 import type { Alarm, Member, MemberStatus } from '../../engines/engine.ts';
 import { currentBefore, type Samples } from './history.ts';
+import { inUnits } from './status.ts';
 
 export interface PresentMember {
   readonly name: string;
@@ -82,7 +83,7 @@ function nearQuota({ present }: CrewView, { bytes, bounds }: Quota): string | un
     const quota = status.quotaBytes ?? bytes;
     if (quota < 0 || status[bounds] <= (quota / 100) * DISARM_BELOW_PERCENT) continue;
     const cure = 'delete keys, keep less history, defragment, or raise spec.engine.quotaBytes of the cluster';
-    return `${name} takes ${status[bounds]} bytes, more than ${DISARM_BELOW_PERCENT} % of its quota: ${cure}`;
+    return `${name} takes ${inUnits(status[bounds])}, more than ${DISARM_BELOW_PERCENT} % of its quota: ${cure}`;
   }
   return undefined;
 }
@@ -160,7 +161,7 @@ function defragmentation(input: WorkInput, wanted: NonNullable<RaftCompactionSpe
     return { kind: 'wait', reason: 'MembersNotReady', message: unready, waitMs: LOOK_AGAIN_MS };
   const next = left.find(({ name }) => name !== crew.leader.name) ?? left[0]!;
   const free = next.status.sizeBytes - next.status.sizeInUseBytes;
-  const why = `${free} of ${next.status.sizeBytes} bytes were free`;
+  const why = `${inUnits(free)} of ${inUnits(next.status.sizeBytes)} were free`;
   if (next.name !== crew.leader.name) return { kind: 'defragment', member: next.name, why };
   // A member does nothing else meanwhile: without its leader the cluster would stand still.
   const heir = crew.present
@@ -176,7 +177,7 @@ function notWorth(
 ): string | undefined {
   const free = Math.max(0, sizeBytes - sizeInUseBytes);
   if (free < minReclaimBytes || free === 0)
-    return `${free} bytes are free, less than the ${minReclaimBytes} that make it worth it`;
+    return `${inUnits(free)} are free, less than the ${inUnits(minReclaimBytes)} that make it worth it`;
   const percent = (free / sizeBytes) * 100;
   if (percent < freeRatioPercent)
     return `${percent.toFixed(1)} % are free, less than the ${freeRatioPercent} % that make it worth it`;
