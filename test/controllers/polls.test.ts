@@ -57,6 +57,24 @@ describe('questions beside the reconciles', () => {
     polls.close();
   });
 
+  test('a group is asked again at once when something was done, and again after an answer that may be of before', async () => {
+    const { polls } = setup();
+    const answers: (() => void)[] = [];
+    polls.ask('g', [question('a', () => new Promise((done) => answers.push(() => done('here'))))]);
+    await settle();
+    polls.refresh('g');
+    expect(answers).toHaveLength(1);
+    answers[0]?.();
+    await settle();
+    expect(answers).toHaveLength(2);
+    answers[1]?.();
+    await settle();
+    polls.refresh('g');
+    await settle();
+    expect(answers).toHaveLength(3);
+    polls.close();
+  });
+
   test('another question of the same name forgets the answer; the same one keeps it', async () => {
     const { polls } = setup();
     let asked = 0;
