@@ -105,7 +105,8 @@ function stateOf(
   const answered = view?.status;
   if (answered && view.failures === 0) return ofAnswer(input, name, view, answered, newest);
   const end = endOf(pod);
-  if (end) {
+  // One that runs again and has answered since has that behind it: now it is silent for another reason.
+  if (end && (end.waits || !answered)) {
     const { text, verdict } = input.crash(end.message);
     const words = `it ended with status ${end.exitCode}${text === '' ? '' : `: ${text}`}`;
     const often = end.restarts >= CRASHES_UNTIL_LOST;

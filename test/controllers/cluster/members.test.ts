@@ -53,6 +53,11 @@ describe('how a member is', () => {
       /holds its port.*words/,
     ],
     ['so it is when its pod has become unready by it', { pod: unready, view: silent('timeout') }, 'Hung'],
+    [
+      'so it is when it was started again long ago, and has answered since',
+      { pod: ended('out of memory', { runs: true }), view: silent('timeout') },
+      'Hung',
+    ],
     ['nobody listens any more', { view: silent('refused') }, 'Dead', /cannot be reached/],
     ['its machine is gone', { view: silent('unreachable') }, 'Dead'],
     ['its certificates do not fit', { view: silent('tls') }, 'Dead', /certificates/],
