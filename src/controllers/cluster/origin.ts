@@ -38,7 +38,7 @@ export function originOf({ cluster, children, disks, foreignDisks = [] }: Origin
         ? mixedDisks(kept)
         : spec.bootstrap && token !== fresh && children.statefulSet === undefined
           ? usedDisks(kept)
-          : undefined;
+          : plainText(cluster, children.statefulSet);
   return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
 }
 
@@ -46,6 +46,22 @@ export function originOf({ cluster, children, disks, foreignDisks = [] }: Origin
 function diskToken({ spec }: Live<StatefulSet>): string | undefined {
   const templates = spec['volumeClaimTemplates'] as readonly { metadata?: { annotations?: Record<string, string> } }[];
   return templates?.[0]?.metadata?.annotations?.[TOKEN];
+}
+
+/** Members from before their cluster was to have certificates: replaced one by one they would be cut off from each other. */
+function plainText({ spec }: Live<RaftCluster>, statefulSet: Live<StatefulSet> | undefined): Blocked | undefined {
+  if (spec.tls.mode === 'Disabled') return undefined;
+  const template = statefulSet?.spec['template'] as
+    | { spec?: { containers?: readonly { args?: readonly string[] }[] } }
+    | undefined;
+  const plain = template?.spec?.containers?.some(({ args = [] }) =>
+    args.some((arg) => arg.startsWith('--listen-client-urls=http:')),
+  );
+  if (!plain) return undefined;
+  return {
+    reason: 'PlainTextMembers',
+    message: `spec.tls.mode is ${spec.tls.mode}, and the members were made without certificates: they are left as they are; restore a snapshot of theirs into a new cluster`,
+  };
 }
 
 function isOurs(cluster: Live<RaftCluster>, child: KubeObject): boolean {

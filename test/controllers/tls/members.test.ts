@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { originOf } from '../../../src/controllers/cluster/origin.ts';
 import { type ClusterInput, clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
 import { TEMPLATE, TRUST } from '../../../src/controllers/labels.ts';
 import { saveJob } from '../../../src/controllers/snapshot/resources.ts';
@@ -94,6 +95,19 @@ describe('what members are given', () => {
     expect(text).toContain('--endpoints=https://c-0.c-peers.default.svc:2379');
     expect(text).toContain('--tls-dir=/etc/raftsman/tls/client');
     expect(text).toContain('"secret":{"name":"c-client-tls"');
+  });
+});
+
+describe('members that were made without certificates', () => {
+  const statefulSet = (mode: string) => clusterObjects(input({ tls: { mode } })).statefulSet as never;
+  const reasonOf = (spec: object, made: string) =>
+    originOf({ cluster: clusterOf('demo', spec), children: { statefulSet: statefulSet(made) }, disks: [] }).blocked
+      ?.reason;
+
+  test('are left as they are: one by one they would be cut off', () => {
+    expect(reasonOf({ tls: { mode: 'Managed' } }, 'Disabled')).toBe('PlainTextMembers');
+    expect(reasonOf({ tls: { mode: 'Managed' } }, 'Managed')).toBeUndefined();
+    expect(reasonOf({ tls: { mode: 'Disabled' } }, 'Disabled')).toBeUndefined();
   });
 });
 
