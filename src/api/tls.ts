@@ -103,7 +103,7 @@ export const tlsSpec = Type.Object(
       ['Managed', 'CertManager', 'Secrets', 'Disabled'],
       "Where certificates come from. Managed: the operator's own CA for this cluster. CertManager: cert-manager. Secrets: Secrets that somebody else fills. Disabled: none, everything goes over the network as plain text and anybody who reaches a member may read and write.",
       {
-        default: 'Disabled',
+        default: 'Managed',
         ...rules(
           immutable(
             'spec.tls.mode',

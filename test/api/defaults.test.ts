@@ -30,7 +30,7 @@ describe('defaults', () => {
       storage: { size: '1Gi', retention: { whenScaled: 'Retain', whenDeleted: 'Retain' } },
       log: { snapshotThreshold: 8192, snapshotPeriodSeconds: 120, trailingLogs: 10240 },
       tls: {
-        mode: 'Disabled',
+        mode: 'Managed',
         managed: { caDays: 3650, caOverlapDays: 30, caGeneration: 1, certificateDays: 90, renewBeforeDays: 30 },
       },
       networkPolicy: { enabled: true },
