@@ -36,12 +36,12 @@ async function overwrite(client: EtcdClient, round: string): Promise<void> {
 async function formed(ground: Ground): Promise<EtcdClient> {
   await ground.create(kinds.cluster, 'c', { ...small, replicas: 3 });
   await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' }, patienceMs);
-  const endpoints = [0, 1, 2].map((ordinal) => ground.node.endpoint(`c-${ordinal}`));
-  return new EtcdClient({ endpoints, deadlineMs: 60_000 });
+  // One endpoint: among several, one that answers late is given up early.
+  return new EtcdClient({ endpoints: [ground.node.endpoint('c-0')], deadlineMs: 60_000 });
 }
 
 /** A busy machine takes its time; only what fails waits so long. */
-const patienceMs = 150_000;
+const patienceMs = 200_000;
 const defragment = { freeRatioPercent: 20, minReclaimBytes: 500_000 };
 const complete = { status: 'True', reason: 'Succeeded' } as const;
 
@@ -141,19 +141,23 @@ describe('a policy', () => {
         });
         await ground.condition(kinds.compactionPolicy, 'p', 'Ready', { status: 'True', reason: 'Scheduled' });
         await overwrite(client, 'a');
-        const made = await ground.until(
+        // What it knows lags behind by up to a minute, and with it how far it dares to go.
+        const compacted = async () => {
+          const { items } = await ground.client.listAll(kinds.compaction, { namespace: ground.namespace });
+          return items.find(({ status }) => status?.compactedRevision !== undefined);
+        };
+        await waitFor(async () => (await compacted()) !== undefined, patienceMs);
+        const run = (await compacted())!;
+        const policy = await ground.until(
           kinds.compactionPolicy,
           'p',
-          (one) => one?.status?.lastSuccessfulTime !== undefined,
-          patienceMs,
+          (one) => one?.status?.revisions?.some(({ revision }) => revision === run.status!.revision) ?? false,
         );
-        const { lastCompactionName, revisions, clusterId } = made!.status!;
-        const run = (await ground.get(kinds.compaction, lastCompactionName!))!;
+        const { clusterId } = policy!.status!;
         expect(run.metadata.labels).toMatchObject({ 'raftsman.dev/policy': 'p' });
         expect(run.status!.compactedRevision).toBeLessThanOrEqual(run.status!.revision!);
         expect(run.status!.compactedRevision).toBeGreaterThan(1);
         expect(clusterId).toBe((await ground.get(kinds.cluster, 'c'))!.status!.clusterId);
-        expect(revisions).toContainEqual(expect.objectContaining({ revision: run.status!.revision }));
         client.close();
       }),
     400_000,
