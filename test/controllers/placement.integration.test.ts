@@ -97,7 +97,7 @@ describe('hibernation', () => {
       on('sleep', async (ground) => {
         const { client, namespace } = ground;
         const retention = { whenScaled: 'Delete' };
-        await ground.create(kinds.cluster, 'c', { storage: { ...small.storage, retention } });
+        await ground.create(kinds.cluster, 'c', { ...small, storage: { ...small.storage, retention } });
         const awake = await ground.until(
           kinds.cluster,
           'c',
@@ -166,7 +166,7 @@ describe('disks that grow', () => {
     const provisioner = 'example.org/nobody';
     const type = { apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name }, provisioner };
     await client.create(storageClasses, { ...type, allowVolumeExpansion } as Manifest);
-    await ground.create(kinds.cluster, 'c', { storage: { size: '64Mi', storageClassName: name } });
+    await ground.create(kinds.cluster, 'c', { ...small, storage: { size: '64Mi', storageClassName: name } });
     await waitFor(async () => (await client.listAll(persistentVolumeClaims, { namespace })).items.length === 3);
     // Only what is bound may grow.
     for (const each of ['data-c-0', 'data-c-1', 'data-c-2']) await expand(ground, each);
