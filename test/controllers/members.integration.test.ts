@@ -81,8 +81,9 @@ describe('a cluster that is scaled', () => {
           expect(status?.clusterId).toBe(first.status?.clusterId);
           expect(status?.members?.map(({ state }) => state)).toEqual(Array(replicas).fill('Serving'));
           expect(await votersOf(etcd)).toEqual(Array.from({ length: replicas }, (_, ordinal) => `c-${ordinal}`));
-          const set = await client.get(statefulSets, { namespace, name: 'c' });
-          expect(set.spec.replicas).toBe(replicas);
+          await waitFor(
+            async () => (await client.get(statefulSets, { namespace, name: 'c' })).spec.replicas === replicas,
+          );
           for (const { name, id } of status?.members ?? []) {
             const claim = await client.get(persistentVolumeClaims, { namespace, name: `data-${name}` });
             expect(claim.metadata.annotations?.[MEMBER]).toBe(`${status?.clusterId}/${id}`);

@@ -254,14 +254,20 @@ export function clusterController(world: World): ClusterController {
       await writeStatus(client, raftCluster as ResourceType<RaftCluster>, views.clusters, cluster, status);
       revisionWrittenAt.set(key, now);
     };
-    const applied = () =>
-      Promise.all(
+    const shrinks = actions.find((action) => action.kind === 'apply' && lessPods(action, children.statefulSet));
+    let outcome: StepOutcome | undefined;
+    const applied = async () => {
+      await Promise.all(
         actions.flatMap((action) => {
           if (action.kind === 'apply' && action !== shrinks) return apply(action.part, action.object, children);
           return action.kind === 'withdraw' ? withdraw(key, action) : [];
         }),
       );
-    const shrinks = actions.find((action) => action.kind === 'apply' && lessPods(action, children.statefulSet));
+      if (shrinks?.kind !== 'apply') return;
+      const { replicas } = shrinks.object['spec'] as { replicas: number };
+      outcome = await proveSize(world, cluster, replicas, signal);
+      if (outcome === 'done') await apply(shrinks.part, shrinks.object, children);
+    };
     const { step, events = [] } = actions.find((action) => action.kind === 'step') ?? {};
     // A cluster that is being made has nothing to lose yet: its members must not wait for its status. What is begun is
     // recorded first.
@@ -273,12 +279,6 @@ export function clusterController(world: World): ClusterController {
       await recorded();
     }
     for (const action of actions) if (action.kind === 'event') world.events.record(cluster, action.event);
-    let outcome: StepOutcome | undefined;
-    if (shrinks?.kind === 'apply') {
-      const { replicas } = shrinks.object['spec'] as { replicas: number };
-      outcome = await proveSize(world, cluster, replicas, signal);
-      if (outcome === 'done') await apply(shrinks.part, shrinks.object, children);
-    }
     if (!step) return outcome;
     const done = await performStep(world, cluster, step, signal);
     if (done === 'done') {
