@@ -262,8 +262,9 @@ function next(look: Look, strangers: number): Matter {
       return held('DataLost', `${lostWords(lost.flatMap(({ observed }) => observed ?? []))}. ${RESTORE}`);
     return held('QuorumLost', `members cannot come or go: ${down(look, voters)}`);
   }
-  // Nobody leaves before the place of one that is wanted is taken, where that leaves fewer than wanted.
-  const fills = missing.length > 0 && seats.length <= input.cluster.spec.replicas;
+  // No voter leaves before the place of one that is wanted is taken, where that leaves fewer than wanted. A learner is in
+  // the way of the one that takes that place.
+  const fills = missing.length > 0 && seats.length <= input.cluster.spec.replicas && surplus[0]?.votes !== false;
   const matters = [
     renewal(look),
     replacement(look, lost),
