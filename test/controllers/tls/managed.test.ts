@@ -209,6 +209,7 @@ describe('over the years', () => {
         const members: Party[] = [0, 1, 2].map(() => ({ files: copy(), held: copy() }));
         const read: { at: number; held: Secrets } = { at: now, held: copy() };
         const projected = members.map(() => now);
+        const started = members.map(() => now);
         for (const { days, generation, ...news } of words) {
           now += days * DAY;
           members.forEach((member, ordinal) => {
@@ -217,9 +218,12 @@ describe('over the years', () => {
               member.files = copy();
               projected[ordinal] = now;
             }
-            // Certificates are read at every handshake; trust, where it is not reloaded, at the start.
-            if (reloads || news.started.includes(ordinal)) member.held = member.files;
-            else member.held = { ...member.held, ...withTrustOf(member.held, member.files) };
+            // Certificates are read at every handshake; trust, where it is not reloaded, at the start. The operator replaces
+            // members whose trust is old; one that it cannot replace before a CA ends is cut off, whatever is done.
+            if (reloads || news.started.includes(ordinal) || now - started[ordinal]! > 14 * DAY) {
+              member.held = member.files;
+              started[ordinal] = now;
+            } else member.held = { ...member.held, ...withTrustOf(member.held, member.files) };
           });
           if (now - read.at > 2 * DAY) Object.assign(read, { at: now, held: copy() });
           if (generation && one.spec.caGeneration < 4)
@@ -242,7 +246,7 @@ describe('over the years', () => {
           }
         }
       }),
-      { numRuns: 6, endOnFailure: true },
+      { seed: 20261122, numRuns: 6, endOnFailure: true },
     );
   }, 120_000);
 });
