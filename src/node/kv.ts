@@ -31,11 +31,12 @@ export interface Proposer {
   /**
    * Proposes an entry with these bytes. Success shows when the entry reaches `KeyValues.apply`, so nothing is reported
    * here; `lost` is called at most once, when the entry is certain not to be applied or when the driver gives up.
-   * May throw an `EtcdError` at once (no leader, too many requests).
+   * It may be proposed again for as long as `awaited` says so: an entry that was applied must not be applied twice. May
+   * throw an `EtcdError` at once (no leader, too many requests).
    */
-  propose(data: Uint8Array, lost: (error: EtcdError) => void): void;
+  propose(data: Uint8Array, lost: (error: EtcdError) => void, awaited: () => boolean): void;
   /** The same for a change of the configuration. */
-  change(change: Change, lost: (error: EtcdError) => void): void;
+  change(change: Change, lost: (error: EtcdError) => void, awaited: () => boolean): void;
 }
 
 /** What a proposal comes to, by its kind. */
@@ -175,21 +176,21 @@ export class KeyValues {
     request: Requests[K],
     bytes: Uint8Array,
   ): Promise<Outcomes[K]> {
-    return this.#wait(request, (sequence, lost) =>
-      driver.propose(encodeEntry(kind, this.#process, sequence, bytes), lost),
+    return this.#wait(request, (sequence, lost, awaited) =>
+      driver.propose(encodeEntry(kind, this.#process, sequence, bytes), lost, awaited),
     );
   }
 
   /** Proposes a change of the configuration and what it means for the book. Resolves and rejects as `propose` does. */
   change(driver: Pick<Proposer, 'change'>, change: Omit<Change, 'context'>, action: MembershipAction): Promise<void> {
-    return this.#wait(undefined, (sequence, lost) =>
-      driver.change({ ...change, context: encodeContext({ process: this.#process, sequence, action }) }, lost),
+    return this.#wait(undefined, (sequence, lost, awaited) =>
+      driver.change({ ...change, context: encodeContext({ process: this.#process, sequence, action }) }, lost, awaited),
     );
   }
 
   #wait<T>(
     request: Requests[EntryKind] | undefined,
-    hand: (sequence: number, lost: (error: EtcdError) => void) => void,
+    hand: (sequence: number, lost: (error: EtcdError) => void, awaited: () => boolean) => void,
   ): Promise<T> {
     if (this.#waiting.size >= this.#maxWaiting) return Promise.reject(etcdError('ETCD_TOO_MANY_REQUESTS'));
     this.#sequence = (this.#sequence + 1) >>> 0;
@@ -203,7 +204,7 @@ export class KeyValues {
         if (this.#waiting.delete(sequence)) reject(error);
       };
       try {
-        hand(sequence, lost);
+        hand(sequence, lost, () => this.#waiting.has(sequence));
       } catch (error) {
         this.#waiting.delete(sequence);
         reject(error);

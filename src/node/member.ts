@@ -382,8 +382,8 @@ export class RunningMember {
       leaderId: () => driver.leader ?? undefined,
       configuration: () => driver.configuration,
       status: () => driver.status(),
-      propose: (data, lost) => driver.proposals.propose(data, lost),
-      change: (change, lost) => driver.proposals.propose(change, lost),
+      propose: (data, lost, awaited) => driver.proposals.propose(data, lost, awaited),
+      change: (change, lost, awaited) => driver.proposals.propose(change, lost, awaited),
       linearize: () => driver.reads.linearize(),
       transferLeadership: (to) => driver.transfers.handOver(to),
       takeSnapshot: () =>

