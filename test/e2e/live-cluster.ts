@@ -7,6 +7,7 @@ import { findCondition, isTrue } from '../../src/api/conditions.ts';
 import { raftCluster } from '../../src/api/kinds.ts';
 import { clusterNames, memberUrl, ordinalOf } from '../../src/controllers/names.ts';
 import { secretNames } from '../../src/controllers/tls/names.ts';
+import { EtcdClient } from '../../src/etcd/client.ts';
 import type { ClientTls } from '../../src/etcd/security.ts';
 import { createClient } from '../../src/kube/client.ts';
 import { connect } from '../../src/kube/connection.ts';
@@ -130,9 +131,28 @@ export class LiveCluster {
     return (await this.pods()).flatMap(({ status }) => (status?.podIP === undefined ? [] : [this.#url(status.podIP)]));
   }
 
+  /** The member that the cluster's status names, once that one says so itself: the status is some seconds old. */
   async leader(): Promise<string> {
-    const cluster = await this.until('to name its leader', patienceMs, ({ status }) => status?.leader !== undefined);
+    const cluster = await this.until(
+      'to name its leader',
+      patienceMs,
+      async ({ status }) => status?.leader !== undefined && (await this.#leads(status.leader)),
+    );
     return cluster.status!.leader!;
+  }
+
+  async #leads(member: string): Promise<boolean> {
+    const { podIP } = (await this.pod(member))?.status ?? {};
+    if (podIP === undefined) return false;
+    const client = new EtcdClient({ endpoints: [this.#url(podIP)], deadlineMs: 2_000, ...this.connection() });
+    try {
+      const { header, leader } = await client.status();
+      return header?.memberId === leader;
+    } catch {
+      return false;
+    } finally {
+      client.close();
+    }
   }
 
   async follower(): Promise<string> {

@@ -7,11 +7,16 @@ import type { ResourceType } from '../../../src/kube/objects.ts';
 import { type Day, storyMs } from '../day.ts';
 import { type LiveCluster, patienceMs } from '../live-cluster.ts';
 
-/** Something to let go: one key, many times, beside those that clients compare. */
+/** Something to let go, in small pieces between those that stay: one key, many times, beside those that clients compare. */
 async function overwrite(cluster: LiveCluster): Promise<void> {
   const client = new EtcdClient({ endpoints: await cluster.urls(), deadlineMs: patienceMs, ...cluster.connection() });
   try {
-    for (let n = 0; n < 200; n++) await client.put({ key: Buffer.from('often'), value: Buffer.alloc(8192, n) });
+    for (let n = 0; n < 1600; n += 40)
+      await Promise.all(
+        Array.from({ length: 40 }, (_, i) =>
+          client.put({ key: Buffer.from('often'), value: Buffer.alloc(1024, n + i) }),
+        ),
+      );
   } finally {
     client.close();
   }
