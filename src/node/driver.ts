@@ -210,6 +210,10 @@ export class Driver {
     this.#step({ type: 'unreachable', member });
   }
 
+  onEnded(member: Message['to']): void {
+    this.#step({ type: 'ended', member });
+  }
+
   /** Stops acting; what was acknowledged is durable already. */
   async stop(): Promise<void> {
     this.#stopped = true;

@@ -8,7 +8,8 @@ import type { Channel } from './channel.ts';
 import { dial, type Meeting, RefusedError, type Welcome } from './hello.ts';
 import { InsecureError } from './secure.ts';
 
-const firstPauseMs = 100;
+/** Short, since whether the process of a leader has ended is worth knowing soon: until then nobody stands in its place. */
+const firstPauseMs = 10;
 const longestPauseMs = 1000;
 const answerWithinMs = 2000;
 /** More than this waits only for a peer that does not read. */
@@ -21,6 +22,8 @@ export interface LinkOptions {
   readonly log: Log;
   readonly onUp: (welcome: Welcome) => void;
   readonly onDown: () => void;
+  /** The machines of all its URLs refuse connections: no process listens there. */
+  readonly onEnded: () => void;
   /** It was reached and does not want this member. */
   readonly onRefused: (error: RefusedError) => void;
 }
@@ -30,6 +33,8 @@ export class Link {
   #channel: Channel | undefined;
   #timer: NodeJS.Timeout | undefined;
   #attempts = 0;
+  /** In a row, by machines that are there. */
+  #nobodyListens = 0;
   #closed = false;
   #lastComplaint = '';
 
@@ -77,6 +82,8 @@ export class Link {
       this.#up(channel, welcome);
     } catch (error) {
       this.#complain(error as Error);
+      this.#nobodyListens = nobodyListens(error) ? this.#nobodyListens + 1 : 0;
+      if (this.#nobodyListens >= urls.length && !this.#closed) this.#options.onEnded();
       if (error instanceof RefusedError && !this.#closed) onRefused(error);
       this.#again();
     }
@@ -85,6 +92,7 @@ export class Link {
   #up(channel: Channel, welcome: Welcome): void {
     const { log, onUp, onDown } = this.#options;
     const peer = this.#options.meeting.to;
+    const since = performance.now();
     channel.handOver({
       onPayload: () => {},
       onClose: (error) => {
@@ -92,11 +100,13 @@ export class Link {
         if (this.#closed) return;
         log.info('lost the connection to a member', { peer, error });
         onDown();
+        // One that is closed whenever it is there must not be made again and again.
+        if (performance.now() - since > longestPauseMs) this.#attempts = 0;
         this.#again();
       },
     });
     this.#channel = channel;
-    this.#attempts = 0;
+    this.#nobodyListens = 0;
     this.#lastComplaint = '';
     log.info('connected to a member', { peer });
     onUp(welcome);
@@ -121,4 +131,10 @@ export class Link {
     else if (isInsecure) log.warn('no secure connection to a member', { peer, urls, error });
     else log.info('cannot reach a member yet', { peer, urls, error });
   }
+}
+
+/** A name may stand for several addresses. */
+function nobodyListens(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(nobodyListens);
+  return (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
 }

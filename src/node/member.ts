@@ -136,6 +136,7 @@ export class RunningMember {
         onMessage: (message) => this.#driver.receive(message),
         onUp: (_, welcome) => this.#onPeer(welcome.knowsYou),
         onDown: (peer) => this.#driver.onUnreachable(peer),
+        onEnded: (peer) => this.#driver.onEnded(peer),
         onSnapshot: (from, channel) => this.#driver.snapshots.receive(from, channel),
         knows: (id) => keyValues.book.hasStarted(id),
         wasRemoved: (id) => keyValues.book.wasRemoved(id),

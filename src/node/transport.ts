@@ -30,6 +30,8 @@ export interface TransportHandlers {
   readonly onUp: (peer: MemberId, welcome: Welcome) => void;
   /** In one direction or both no more; may be said more than once. */
   readonly onDown: (peer: MemberId) => void;
+  /** Nobody listens where the peer did; may be said more than once. */
+  readonly onEnded: (peer: MemberId) => void;
   /** A member wants to send a snapshot on this channel. */
   readonly onSnapshot: (from: MemberId, channel: Channel) => void;
   /** Whether the replicated member list shows that this member has taken part. */
@@ -156,6 +158,7 @@ export class Transport {
         this.#bothWays(id);
       },
       onDown: () => this.#down(id),
+      onEnded: () => this.#handlers.onEnded(id),
       onRefused: (error) => {
         if (error.why === 'removed') this.#handlers.onRemoved(id);
       },

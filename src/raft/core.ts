@@ -70,6 +70,10 @@ export class Core {
    * have before it restarted. Only the leader's own word (§3.10) overrides that, since it forswears its lease with it.
    */
   silence = 0;
+  /** The leader that this follower had has ended, and its timer runs for its turn to stand. */
+  isOrphan = false;
+  /** A pre-vote that was refused in this tick since this member was in touch with a leader. */
+  early: Extract<Message, { type: 'vote' }> | null = null;
   uncommittedBytes = 0;
   /** Leadership is being handed over, or was and its outcome is not known yet. */
   transfer: Transfer | null = null;
@@ -140,6 +144,7 @@ export class Core {
 
   resetElectionTimer(): void {
     const { electionTicks, random } = this.settings;
+    this.isOrphan = false;
     this.electionElapsed = 0;
     this.electionTimeout = electionTicks + Math.floor(random() * electionTicks);
   }

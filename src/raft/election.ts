@@ -8,6 +8,7 @@ type Vote = Extract<Message, { type: 'vote' }>;
 type VoteResponse = Extract<Message, { type: 'voteResponse' }>;
 
 export function tickElection(core: Core): void {
+  core.early = null;
   core.electionElapsed++;
   if (core.electionElapsed >= core.electionTimeout && mayStand(core)) campaign(core);
 }
@@ -19,10 +20,36 @@ export function tickElection(core: Core): void {
  */
 export function onUnreachable(core: Core, member: MemberId): void {
   if (core.role !== 'follower' || member !== core.leader) return;
-  const { voters, votersOutgoing } = core.configuration;
-  const others = [...new Set([...voters, ...votersOutgoing])].filter((id) => id !== member).sort(compareIds);
-  const turn = others.indexOf(core.id);
+  const turn = turnAfter(core, member);
   if (turn >= 0) core.electionTimeout = core.settings.electionTicks + 1 + turn;
+}
+
+/**
+ * The process that this member follows has ended: nobody is kept in office by waiting for the minimum election timeout
+ * (§4.2.3). A lease that was vouched for is kept all the same, and nothing else rests on that time. Takes turns as above; whoever
+ * heard of it first may have asked already.
+ */
+export function onEnded(core: Core, member: MemberId): void {
+  if (core.role !== 'follower' || member !== core.leader) return;
+  const turn = turnAfter(core, member);
+  core.becomeFollower(core.term, null);
+  if (turn >= 0) {
+    core.electionTimeout = core.electionElapsed + 1 + turn;
+    core.isOrphan = true;
+  }
+  if (core.early !== null && core.silence === 0) answerVote(core, core.early);
+  if (turn === 0) takeTurn(core);
+}
+
+/** At once, unless somebody else was faster. */
+function takeTurn(core: Core): void {
+  if (core.isOrphan && core.role === 'follower' && mayStand(core)) campaign(core);
+}
+
+/** The place of this member among those that may lead when `member` does no more; -1 when it is none of them. */
+function turnAfter({ id: self, configuration: { voters, votersOutgoing } }: Core, member: MemberId): number {
+  const others = [...new Set([...voters, ...votersOutgoing])].filter((id) => id !== member).sort(compareIds);
+  return others.indexOf(self);
 }
 
 /** By its own decision, which is neither to break its word nor to ask for votes that it may not have. */
@@ -95,6 +122,8 @@ export function answerVote(core: Core, message: Vote): void {
   const eligible = message.term >= core.term && (open || (preVote && message.term > core.term));
   if (!eligible || !core.log.isUpToDate(message.lastIndex, message.lastTerm)) {
     core.send({ type: 'voteResponse', to, preVote, granted: false });
+    // Nobody whose log is behind this one can win with too few others: they need not wait for each other's turns.
+    if (eligible && preVote) takeTurn(core);
     return;
   }
   if (preVote) {

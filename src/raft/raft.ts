@@ -181,6 +181,9 @@ export class Raft {
         replication.onUnreachable(core, event.member);
         election.onUnreachable(core, event.member);
         return;
+      case 'ended':
+        election.onEnded(core, event.member);
+        return;
     }
   }
 
@@ -274,7 +277,10 @@ export class Raft {
     const core = this.#core;
     switch (message.type) {
       case 'vote':
-        if (!message.transfer && election.isInTouchWithLeader(core)) return false;
+        if (!message.transfer && election.isInTouchWithLeader(core)) {
+          if (message.preVote) core.early = message;
+          return false;
+        }
         if (!message.preVote) core.becomeFollower(message.term, null);
         return true;
       case 'voteResponse':

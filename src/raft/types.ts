@@ -326,7 +326,9 @@ export type RaftEvent =
   /** The offered snapshot is stored and durable beside the others; nothing else was done with it. */
   | { readonly type: 'snapshotReceived'; readonly message: SnapshotMessage }
   /** The transport lost its connection with this member, in either direction: messages under way may be gone, and it too. */
-  | { readonly type: 'unreachable'; readonly member: MemberId };
+  | { readonly type: 'unreachable'; readonly member: MemberId }
+  /** The process of this member has ended, or listens no more: its machine refuses connections to it. */
+  | { readonly type: 'ended'; readonly member: MemberId };
 
 export type RaftCommand =
   | {

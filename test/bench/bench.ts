@@ -6,7 +6,7 @@ import { tool } from '../kubernetes/go-build.ts';
 import { toStderr } from '../kubernetes/progress.ts';
 import type { EngineName } from './bare.ts';
 import { withGround } from './ground.ts';
-import { benchCrowd, benchIdle, benchLife, engineNames } from './life-table.ts';
+import { benchCrowd, benchIdle, benchLife, engineNames, measureNames } from './life-table.ts';
 import type { Kind } from './members.ts';
 import { benchOutage } from './outage.ts';
 import { benchPause } from './pause.ts';
@@ -17,6 +17,7 @@ import { benchStartup } from './startup.ts';
 const root = join(import.meta.dirname, '../..');
 const usage = `usage: bench.ts [puts] [cpu] [outage] [pause] [startup] [life] [idle] [crowd]
                 [--rounds N] [--engine Embedded|Etcd]      (all but cpu, 5 rounds, both engines)
+                [--measure NAME,NAME]                      (of life: ${measureNames.join(', ')})
 
 Three embedded members beside three of etcd, in turn, with the same flags:
   puts      puts/s, p99, processor time per put and memory at 1, 16, 64 and 256 clients under etcd's own benchmark tool;
@@ -57,8 +58,13 @@ async function putOptions(rounds: number): Promise<PutOptions> {
 const startup = (rounds: number): Promise<void> =>
   withGround(({ kubectl, images }) => benchStartup(kubectl, images.raftsman, rounds));
 
+type Benchmark = (
+  rounds: number,
+  engines: readonly EngineName[],
+  measures: ReadonlySet<string> | undefined,
+) => Promise<void>;
 /** In the order in which they run. */
-const benchmarks: Readonly<Record<string, (rounds: number, engines: readonly EngineName[]) => Promise<void>>> = {
+const benchmarks: Readonly<Record<string, Benchmark>> = {
   puts: async (rounds) => benchPuts(await putOptions(rounds)),
   cpu: async (rounds) => benchCpu(await putOptions(rounds)),
   outage: async (rounds) =>
@@ -80,15 +86,20 @@ async function main(): Promise<number> {
   let what: string[];
   let rounds: number;
   let engines = engineNames;
+  let measures: ReadonlySet<string> | undefined;
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { rounds: { type: 'string', default: '5' }, engine: { type: 'string' } },
+      options: { rounds: { type: 'string', default: '5' }, engine: { type: 'string' }, measure: { type: 'string' } },
     });
     what = positionals.length > 0 ? positionals : unlessTold;
     rounds = Number(values.rounds);
     if (values.engine !== undefined) engines = engineNames.filter((name) => name === values.engine);
     if (engines.length === 0) throw new Error(`--engine ${values.engine}: must be one of ${engineNames.join(', ')}`);
+    if (values.measure !== undefined) measures = new Set(values.measure.split(','));
+    const strange = [...(measures ?? [])].find((one) => !measureNames.includes(one));
+    if (strange !== undefined)
+      throw new Error(`--measure ${strange}: there is no such measure of life, but ${measureNames.join(', ')}`);
     const unknown = what.find((one) => !Object.hasOwn(benchmarks, one));
     if (unknown !== undefined) throw new Error(`there is no benchmark "${unknown}"`);
     if (!Number.isInteger(rounds) || rounds < 1 || rounds > 100)
@@ -98,7 +109,7 @@ async function main(): Promise<number> {
     return 2;
   }
   try {
-    for (const [name, run] of Object.entries(benchmarks)) if (what.includes(name)) await run(rounds, engines);
+    for (const [name, run] of Object.entries(benchmarks)) if (what.includes(name)) await run(rounds, engines, measures);
     return 0;
   } catch (error) {
     process.stderr.write(`bench: ${error instanceof Failure ? error.message : (error as Error).stack}\n`);

@@ -38,8 +38,20 @@ const measures: readonly Measure[] = [
     limit: { times: 2 },
     beside: (of, at) => of[at].get('follower'),
   },
-  { key: 'move', words: 'outage: planned move', unit: 'ms', limit: { most: 50 } },
-  { key: 'delete', words: 'outage: leader pod deleted', unit: 'ms', limit: { most: 50 } },
+  {
+    key: 'move',
+    words: 'outage: planned move',
+    unit: 'ms',
+    limit: { most: 50 },
+    beside: (of, at) => of[at].get('move'),
+  },
+  {
+    key: 'delete',
+    words: 'outage: leader pod deleted',
+    unit: 'ms',
+    limit: { most: 50 },
+    beside: (of, at) => of[at].get('delete'),
+  },
   {
     key: 'kill',
     words: "outage: leader's kill -9",
@@ -67,10 +79,16 @@ async function round(life: Life, engines: readonly EngineName[], n: number): Pro
   return found;
 }
 
-export async function benchLife(rounds: number, engines: readonly EngineName[]): Promise<void> {
+export const measureNames: readonly string[] = measures.map(({ key }) => key);
+
+export async function benchLife(
+  rounds: number,
+  engines: readonly EngineName[],
+  wanted?: ReadonlySet<string>,
+): Promise<void> {
   await withGround(async (ground) => {
     const progress = toStderr();
-    const life = await Life.start(ground, 'bench-life');
+    const life = await Life.start(ground, 'bench-life', wanted);
     try {
       const taken: Round[] = [];
       // The first one warms up.
@@ -126,7 +144,9 @@ export async function benchIdle(engines: readonly EngineName[]): Promise<void> {
       row('clusters', 'requests', 'at most');
       row(0, await idleRequests(ground), '');
       const names = Array.from({ length: 10 }, (_, n) => `idle-${n}`);
-      await Promise.all(names.map((name, n) => life.apply(turn(engines, n), name)));
+      // Thirty members must find room on one node of two cores.
+      const small = { podTemplate: { resources: { requests: { cpu: '10m', memory: '32Mi' } } } };
+      await Promise.all(names.map((name, n) => life.apply(turn(engines, n), name, small)));
       await life.untilReady(names, 3);
       row(10, await idleRequests(ground), 0);
     } finally {

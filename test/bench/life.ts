@@ -3,6 +3,7 @@
  * member back, can be written to again, and shows a member that does not serve. One round takes both, in turn.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RaftCluster } from '../../src/api/cluster.ts';
 import { isTrue } from '../../src/api/conditions.ts';
 import { raftCluster } from '../../src/api/kinds.ts';
@@ -23,6 +24,8 @@ export const clusters = raftCluster as ResourceType<RaftCluster>;
 const watched = [clusters, statefulSets, pods, persistentVolumeClaims] as ResourceType<KubeObject>[];
 /** Generous: what takes longer is broken, not slow. */
 const within = { startMs: 300_000, changeMs: 300_000, goneMs: 120_000 } as const;
+/** A cluster of which nothing was wanted: etcd takes no new member for five seconds after a voter was out of touch. */
+const calmMs = 6_000;
 /** Before each disturbance writes go through without a pause of `withinMs` for `beforeMs`, and after it for `afterMs`. */
 const steady = { beforeMs: 500, afterMs: 1_500, withinMs: 200, atMostMs: 60_000 } as const;
 
@@ -34,15 +37,18 @@ export class Life {
   readonly #images: Ground['images'];
   readonly #namespace: string;
   readonly #watching: Watching;
+  readonly #wanted: ReadonlySet<string> | undefined;
   /** What clients of a cluster need, by its name: nothing where it speaks in the clear. */
   readonly #tls = new Map<string, ClientTls>();
 
-  static async start(ground: Ground, namespace: string): Promise<Life> {
+  /** `wanted`: the measures to take; all unless told. */
+  static async start(ground: Ground, namespace: string, wanted?: ReadonlySet<string>): Promise<Life> {
     await makeNamespace(ground.client, namespace);
-    return new Life(ground, namespace, await Watching.start(ground.client, namespace, watched));
+    return new Life(ground, namespace, await Watching.start(ground.client, namespace, watched), wanted);
   }
 
-  private constructor({ client, images }: Ground, namespace: string, watching: Watching) {
+  private constructor({ client, images }: Ground, namespace: string, watching: Watching, wanted?: ReadonlySet<string>) {
+    this.#wanted = wanted;
     this.#client = client;
     this.#images = images;
     this.#namespace = namespace;
@@ -65,6 +71,8 @@ export class Life {
       await this.#take(figures, {
         start: () => this.#timed(`StatefulSet ${name} is ready`, ready, within.startMs, apply),
         follower: () => this.#deleted(name, ready),
+        move: () => this.#outage(name, ready, (leader) => this.#move(name, leader)),
+        delete: () => this.#outage(name, ready, (leader) => this.#deletePod(leader)),
         kill: () => this.#outage(name, ready, (leader) => this.#kill(leader)),
       });
       return figures;
@@ -93,7 +101,10 @@ export class Life {
         kill: outage((leader) => this.#kill(leader)),
         hung: () => this.#hung(name),
         dead: () => this.#dead(name),
-        up: () => this.#scaled(name, 5),
+        up: async () => {
+          await delay(calmMs);
+          return this.#scaled(name, 5);
+        },
         down: () => this.#scaled(name, 3),
       });
       return figures;
@@ -105,6 +116,8 @@ export class Life {
   /** One after another. The first that fails is told, and those after it are left out: they would begin from a ruin. */
   async #take(figures: Figures, measures: Readonly<Record<string, () => Promise<number>>>): Promise<void> {
     for (const [key, measure] of Object.entries(measures)) {
+      // Everything begins with a cluster.
+      if (key !== 'start' && this.#wanted?.has(key) === false) continue;
       try {
         figures.set(key, await measure());
       } catch (error) {
@@ -280,7 +293,6 @@ export class Life {
     } finally {
       client.close();
     }
-    await this.#watching.until(`${name} shows its leader`, within.changeMs, () => this.ready(name, 3));
   }
 
   /** Resolves when kubelet has seen it and has started another: what looked ready until then was the past. */

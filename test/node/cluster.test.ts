@@ -93,6 +93,17 @@ describe('three members', () => {
     }
   });
 
+  test('RS-07 after kill -9 of the leader nobody waits for an election timeout: its machine says that it has ended', async () => {
+    const running = await started(3, ['--election-timeout=50000', '--heartbeat-interval=1000']);
+    const leader = await running.leader();
+    const [next] = await running.followers();
+    await put(next!, 'before');
+    await leader.stop('SIGKILL');
+    // A client waits for a fifth of the time at most in which no follower may stand by itself.
+    await next!.client.put({ key: bytes('after'), value: bytes('v') }, { deadlineMs: 10_000 });
+    expect([...(await all(next!)).keys()]).toEqual(['after', 'before']);
+  });
+
   test('D1 kill -9 of a follower, then of all members at once: every acknowledged write is there after the restart', async () => {
     const running = await started(3);
     const writing = keepWriting(running.members);

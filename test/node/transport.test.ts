@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { createLog } from '../../src/log.ts';
 import type { WireMessage } from '../../src/node/codec.ts';
@@ -24,12 +24,14 @@ async function twoMembers() {
     const received: WireMessage[] = [];
     const lines: string[] = [];
     const events: string[] = [];
+    const ended: MemberId[] = [];
     const removed = new Set<MemberId>();
     const joins: JoinRequest[] = [];
     const handlers: TransportHandlers = {
       onMessage: (message) => received.push(message),
       onUp: (peer) => events.push(`up ${peer}`),
       onDown: (peer) => events.push(`down ${peer}`),
+      onEnded: (peer) => ended.push(peer),
       onSnapshot: () => events.push('snapshot'),
       knows: () => true,
       wasRemoved: (id) => removed.has(id),
@@ -49,7 +51,7 @@ async function twoMembers() {
       await listen();
       transport.connect(peersOf(known));
     };
-    return { transport, received, lines, events, removed, joins, peersOf, start };
+    return { transport, received, lines, events, ended, removed, joins, peersOf, start };
   };
   return { members, make, ports };
 }
@@ -94,6 +96,27 @@ describe('two members', () => {
     first.transport.flush();
     await until('the next message', async () => again.received.length === 1);
     expect(first.transport.counters.droppedMessages).toBe(2);
+  });
+
+  test('RS-07 a member that listens no more has ended, one that does not answer has not', async () => {
+    const { members, make, ports } = await twoMembers();
+    const first = make(members[0]!);
+    await first.start();
+    await until('nobody listens', async () => first.ended.includes(members[1]!.id));
+    const silent = createServer();
+    const connections: Socket[] = [];
+    silent.on('connection', (socket) => connections.push(socket.on('error', () => {})));
+    await new Promise<void>((resolve) => silent.listen(ports[1], '127.0.0.1', resolve));
+    await until('it is found', async () => connections.length > 0);
+    const before = first.ended.length;
+    // What is refused without an answer is not refused by the machine.
+    for (let n = 1; n < 4; n++) {
+      connections.at(-1)!.destroy();
+      await until('it is dialled again', async () => connections.length > n);
+    }
+    expect(first.ended).toHaveLength(before);
+    for (const socket of connections) socket.destroy();
+    silent.close();
   });
 
   test('of different clusters refuse each other, and say so once', async () => {

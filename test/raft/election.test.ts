@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
 import { Raft } from '../../src/raft/raft.ts';
+import { asIndex, asTerm } from '../../src/raft/types.ts';
 import {
   a,
   append,
@@ -61,6 +62,71 @@ describe('election timeouts', () => {
     tick(raft, 4);
     raft.step({ type: 'unreachable', member: b });
     expect(ticksUntilCampaign(raft)).toBe(ticks - 4);
+  });
+
+  test.each([
+    ['the first of the others asks for pre-votes at once', a, 0],
+    ['the second stands a tick later than it could have won', c, 2],
+  ])('RS-07 when the leader has ended, %s, whatever was drawn', (_, id, ticks) => {
+    const raft = member({ id }, [0.9, 0.9]);
+    receive(raft, { ...append(1, 0, 0), to: id } as Received);
+    tick(raft, 4);
+    raft.step({ type: 'ended', member: b });
+    expect(raft.role === 'preCandidate' ? 0 : ticksUntilCampaign(raft)).toBe(ticks);
+  });
+
+  test('RS-07 who knows that the leader has ended grants a pre-vote, and who has heard of it since does not', () => {
+    const [ended, heard] = [member({ id: c }), member({ id: c })];
+    for (const raft of [ended, heard]) {
+      receive(raft, { ...append(1, 0, 0), to: c } as Received);
+      raft.step({ type: 'ended', member: b });
+    }
+    receive(heard, { ...append(1, 0, 0), to: c } as Received);
+    const asked = { ...vote(2, 0, 0), from: a, to: c, preVote: true } as Received;
+    const granted = expect.objectContaining({
+      message: expect.objectContaining({ type: 'voteResponse', granted: true }),
+    });
+    expect(receive(ended, asked)).toContainEqual(granted);
+    expect(receive(heard, asked)).not.toContainEqual(granted);
+  });
+
+  test('RS-07 a pre-vote that came before the news that the leader has ended is granted with it, unless a tick has passed', () => {
+    const [soon, late] = [member({ id: c }), member({ id: c })];
+    const asked = { ...vote(2, 0, 0), from: a, to: c, preVote: true } as Received;
+    const granted = expect.objectContaining({
+      message: expect.objectContaining({ type: 'voteResponse', to: a, granted: true }),
+    });
+    for (const raft of [soon, late]) {
+      receive(raft, { ...append(1, 0, 0), to: c } as Received);
+      expect(receive(raft, asked)).not.toContainEqual(granted);
+      if (raft === late) tick(raft, 1);
+      raft.step({ type: 'ended', member: b });
+    }
+    expect(soon.take()).toContainEqual(granted);
+    expect(late.take()).not.toContainEqual(granted);
+  });
+
+  test('RS-07 whoever has to refuse a pre-vote for its own longer log, and knows that the leader has ended, stands at once', () => {
+    const raft = member({ id: c });
+    receive(raft, { ...append(1, 0, 0, [entry(1, 1)]), to: c } as Received);
+    const asked = { ...vote(2, 0, 0), from: a, to: c, preVote: true } as Received;
+    raft.step({ type: 'ended', member: b });
+    expect(raft.role).toBe('follower');
+    receive(raft, asked);
+    expect(raft.role).toBe('preCandidate');
+  });
+
+  test('§6.4.1 who has vouched for a lease neither stands nor votes before it is over, although the leader has ended', () => {
+    const raft = member({ leaseReads: true });
+    receive(raft, { type: 'heartbeat', from: b, to: a, term: asTerm(1), commit: asIndex(0), round: 1 } as Received);
+    raft.step({ type: 'ended', member: b });
+    expect(raft.role).toBe('follower');
+    const asked = { ...vote(2, 0, 0), from: c, preVote: true } as Received;
+    const granted = expect.objectContaining({
+      message: expect.objectContaining({ type: 'voteResponse', granted: true }),
+    });
+    expect(receive(raft, asked)).not.toContainEqual(granted);
+    expect(ticksUntilCampaign(raft)).toBe(10);
   });
 
   test('GR-09 a leader that is heard again, or another that cannot be reached, changes nothing', () => {

@@ -119,9 +119,11 @@ export class Simulation {
     else if (what < 1090) this.#join(which);
     else if (what < 1092) this.#destroyRemoved();
     else if (what < 1093) this.#act(member, () => member.step({ type: 'campaign' }));
-    else if (what < 1095)
-      this.#act(member, () => member.step({ type: 'unreachable', member: this.#anybody(which).id }));
-    else this.#readFromLeader(which);
+    else if (what < 1095) {
+      // True or not: whoever believes it may be a nuisance, and breaks nothing.
+      const type = which % 2 === 0 ? 'unreachable' : 'ended';
+      this.#act(member, () => member.step({ type, member: this.#anybody(which).id }));
+    } else this.#readFromLeader(which);
   }
 
   /** Time in which everything happens that can. */
