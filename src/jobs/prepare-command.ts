@@ -44,7 +44,7 @@ export async function runPrepare(
       ...(remove === undefined ? {} : { remove }),
       clusterState: env['RAFTSMAN_INITIAL_CLUSTER_STATE'] === 'new' ? 'new' : 'existing',
       name: env['POD_NAME'] ?? '',
-      joining: env['RAFTSMAN_JOINING'] ?? '',
+      joining: (env['RAFTSMAN_JOINING'] ?? '').split(','),
     });
     log.info('disk prepared', { dataFolder, found: done });
     return exitStatus.done;

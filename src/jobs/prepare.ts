@@ -17,8 +17,8 @@ export interface Preparation {
   readonly clusterState: 'new' | 'existing';
   /** Of the member. */
   readonly name: string;
-  /** The name of the member that may start on an empty disk although the cluster has formed; empty when none may. */
-  readonly joining: string;
+  /** The names of the members that may start on an empty disk although the cluster has formed. */
+  readonly joining: readonly string[];
 }
 
 export class PrepareError extends Error {
@@ -39,7 +39,7 @@ export async function prepare(preparation: Preparation): Promise<Prepared> {
   const hasData = await holdsData(dataFolder);
   if (adopt === undefined) {
     if (hasData) return 'has data';
-    if (clusterState === 'new' || joining === name) return 'starts empty';
+    if (clusterState === 'new' || joining.includes(name)) return 'starts empty';
     throw new PrepareError(
       'ETCD_DATA_LOST',
       `the disk of ${name} holds no data in ${dataFolder}, although its cluster has formed: it must not start as if nothing had happened; the operator replaces it by a new member`,

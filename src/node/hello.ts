@@ -9,7 +9,7 @@ import type { Certificates } from './certificates.ts';
 import { Channel, controlOf } from './channel.ts';
 import { FrameError } from './frames.ts';
 import { genesisFrom, type MemberIdentity, peerUrlsFrom } from './identity.ts';
-import { dialUrl } from './secure.ts';
+import { dialUrl, type Seen } from './secure.ts';
 
 /** 2: configuration changes, leadership transfer, joining. */
 export const protocolVersion = 2;
@@ -95,8 +95,9 @@ export async function dial(
   meeting: Meeting,
   timeoutMs: number,
   certificates?: Certificates,
+  seen?: Seen,
 ): Promise<{ channel: Channel; welcome: Welcome }> {
-  const { channel, answer } = await greet(url, meeting, timeoutMs, certificates);
+  const { channel, answer } = await greet(url, meeting, timeoutMs, certificates, seen);
   return { channel, welcome: { knowsYou: answer['knowsYou'] === true } };
 }
 
@@ -120,9 +121,10 @@ function greet(
   greeting: Meeting | JoinRequest,
   timeoutMs: number,
   certificates: Certificates | undefined,
+  seen?: Seen,
 ): Promise<{ channel: Channel; answer: Record<string, unknown> }> {
   return new Promise((resolve, reject) => {
-    const { socket, onReady, explain } = dialUrl(url, certificates);
+    const { socket, onReady, explain } = dialUrl(url, certificates, seen);
     const timer = setTimeout(() => channel.close(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     const channel = new Channel(socket, {
       onPayload: (payload) => {

@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 import type { Certificates } from './certificates.ts';
 import type { Channel } from './channel.ts';
 import { dial, type Meeting, RefusedError, type Welcome } from './hello.ts';
-import { InsecureError } from './secure.ts';
+import { InsecureError, type Seen } from './secure.ts';
 
 /** Short, since whether the process of a leader has ended is worth knowing soon: until then nobody stands in its place. */
 const firstPauseMs = 10;
@@ -20,6 +20,8 @@ export interface LinkOptions {
   readonly urls: readonly string[];
   readonly certificates: Certificates | undefined;
   readonly log: Log;
+  /** The address from which the peer was last heard. */
+  readonly seen: Seen;
   readonly onUp: (welcome: Welcome) => void;
   readonly onDown: () => void;
   /** The machines of all its URLs refuse connections: no process listens there. */
@@ -71,10 +73,10 @@ export class Link {
   }
 
   async #dial(): Promise<void> {
-    const { meeting, urls, certificates, onRefused } = this.#options;
+    const { meeting, urls, certificates, seen, onRefused } = this.#options;
     try {
       const url = urls[this.#attempts % urls.length]!;
-      const { channel, welcome } = await dial(url, meeting, answerWithinMs, certificates);
+      const { channel, welcome } = await dial(url, meeting, answerWithinMs, certificates, seen);
       if (this.#closed) {
         channel.close();
         return;

@@ -2,7 +2,8 @@
  * Connections over TLS, dialled and listened for. Whoever is handed over has shown what was asked of it; who has not is gone,
  * and said why once.
  */
-import { connect, isIP, type Server, type Socket } from 'node:net';
+import { lookup as resolve } from 'node:dns';
+import { connect, isIP, type LookupFunction, type Server, type Socket } from 'node:net';
 import { connect as connectSecurely, createServer, type TLSSocket } from 'node:tls';
 import type { Certificates } from './certificates.ts';
 import { hostAndPort, isSecure } from './urls.ts';
@@ -23,16 +24,21 @@ export interface Dialled {
   readonly explain: (error: Error) => Error;
 }
 
-/** With https the other side's certificate is for the host of the URL, and this member shows its own when it is asked. */
-export function dialUrl(url: string, certificates: Certificates | undefined): Dialled {
+/**
+ * With https the other side's certificate is for the host of the URL, and this member shows its own when it is asked.
+ * `seen`: the address from which the other side was last heard, for when its name cannot be resolved.
+ */
+export function dialUrl(url: string, certificates: Certificates | undefined, seen: Seen = () => undefined): Dialled {
   const { host, port } = hostAndPort(url);
+  const lookup = lookupOr(seen);
   if (!isSecure(url)) {
-    const socket = connect({ host, port });
+    const socket = connect({ host, port, lookup });
     return { socket, onReady: (act) => void socket.once('connect', act), explain: explainPlain };
   }
   const socket = connectSecurely({
     host,
     port,
+    lookup,
     // An address may not be asked for by name (RFC 6066 §3); the certificate must hold it all the same.
     ...(isIP(host) === 0 ? { servername: host } : {}),
     secureContext: certificates?.context,
@@ -48,6 +54,20 @@ export function dialUrl(url: string, certificates: Certificates | undefined): Di
     });
   };
   return { socket, onReady, explain: (error) => explainSecure(error, isSecured) };
+}
+
+export type Seen = () => string | undefined;
+
+/** DNS hears of a new pod late, and goes on saying for as long as half a minute that there is none, when it was asked too soon. */
+function lookupOr(seen: Seen): LookupFunction {
+  return (host, options, callback) => {
+    resolve(host, options, (error, found, family) => {
+      const address = error === null ? undefined : seen();
+      if (address === undefined) callback(error, found, family);
+      else if (options.all) callback(null, [{ address, family: isIP(address) }]);
+      else callback(null, address, isIP(address));
+    });
+  };
 }
 
 function explainPlain(error: Error): Error {

@@ -77,6 +77,8 @@ export class Transport {
   readonly #welcomes = new Map<MemberId, Welcome>();
   /** Connections on which a peer sends. */
   readonly #hearing = new Map<MemberId, Channel>();
+  /** The address from which each peer last connected. */
+  readonly #seen = new Map<MemberId, string>();
   readonly #servers: Server[] = [];
   readonly #incoming = new Set<Channel>();
   readonly #complaints: OnceLog;
@@ -129,7 +131,9 @@ export class Transport {
   async openSnapshotChannel(to: MemberId): Promise<Channel> {
     const urls = this.#links.get(to)?.urls;
     if (!urls) throw new Error(`it is not known where member ${to} is reached`);
-    const { channel } = await dial(urls[0]!, this.#meeting(to, 'snapshot'), 5000, this.#self.certificates);
+    const { channel } = await dial(urls[0]!, this.#meeting(to, 'snapshot'), 5000, this.#self.certificates, () =>
+      this.#seen.get(to),
+    );
     return channel;
   }
 
@@ -153,6 +157,7 @@ export class Transport {
       urls,
       certificates: this.#self.certificates,
       log: this.#log,
+      seen: () => this.#seen.get(id),
       onUp: (welcome) => {
         this.#welcomes.set(id, welcome);
         this.#bothWays(id);
@@ -170,6 +175,7 @@ export class Transport {
   #unlink(id: MemberId): void {
     const { link } = this.#links.get(id)!;
     this.#links.delete(id);
+    this.#seen.delete(id);
     if (this.#handlers.wasRemoved(id)) link.closeWith({ removed: true });
     else link.close();
     if (this.#welcomes.has(id)) this.#down(id);
@@ -251,6 +257,7 @@ export class Transport {
         // A member sends on one connection; whatever is left of the one before is of no use any more.
         this.#hearing.get(from)?.close();
         this.#hearing.set(from, channel);
+        this.#seen.set(from, address);
         // A member that this one has not heard of may lead it, or want its vote.
         if (!this.#peers.has(from) && hello.peerUrls.length > 0) this.#link(from, hello.peerUrls);
         this.#bothWays(from);

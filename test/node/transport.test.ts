@@ -119,6 +119,17 @@ describe('two members', () => {
     silent.close();
   });
 
+  test('one whose name cannot be resolved is reached where it was last heard from', async () => {
+    const { members, make, ports } = await twoMembers();
+    const nameless = { ...members[1]!, peerUrls: [`http://nobody.invalid:${ports[1]}`] };
+    const first = make(members[0]!);
+    await first.start([members[0]!, nameless]);
+    await until('it was tried', async () => first.lines.some((line) => line.includes('nobody.invalid')));
+    const second = make(members[1]!);
+    await second.start();
+    await until('both ways', async () => first.events.includes('up a1') && second.events.includes('up a0'));
+  });
+
   test('of different clusters refuse each other, and say so once', async () => {
     const { members, make } = await twoMembers();
     const first = make(members[0]!);

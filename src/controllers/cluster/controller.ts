@@ -28,7 +28,7 @@ import {
   refOf,
 } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
-import { CLUSTER, COMPONENT } from '../labels.ts';
+import { CLUSTER, isMember } from '../labels.ts';
 import type { Latest } from '../latest.ts';
 import { holderEnded } from '../lock.ts';
 import { same } from '../manifests.ts';
@@ -388,8 +388,4 @@ function viewOf({ value, at, failures, error }: Answer<Said>): MemberView {
 function lessPods({ part, object }: { part: Part; object: Manifest }, live: Live<StatefulSet> | undefined): boolean {
   const { replicas } = (object['spec'] ?? {}) as { replicas?: number };
   return part === 'statefulSet' && !!replicas && (live?.spec.replicas ?? 0) > replicas;
-}
-
-function isMember(pod: Live<KubeObject>): boolean {
-  return pod.metadata.labels?.[COMPONENT] === 'member';
 }

@@ -29,8 +29,8 @@ export interface MembershipInput {
 export interface MembershipPlan extends Matter {
   /** Disks whose member is known from now on, to be recorded before the step. */
   readonly marks: readonly DiskMark[];
-  /** The member that may start on an empty disk although the cluster has formed. */
-  readonly joining?: string;
+  /** The members that may start on an empty disk although the cluster has formed. */
+  readonly joining: readonly string[];
   /** The members by name, lowest ordinal first; absent while the list is unknown. */
   readonly names?: readonly string[];
   /** Those of them that vote. */
@@ -132,22 +132,29 @@ interface Look {
 
 export function planMembership(input: MembershipInput): MembershipPlan {
   const { cluster, list, clusterId, formed } = input;
-  if (!formed || cluster.spec.replicas === 0) return { marks: [] };
-  if (list === undefined || clusterId === undefined) return { marks: [], ...leaderless(input) };
+  if (!formed || cluster.spec.replicas === 0) return { marks: [], joining: [] };
+  if (list === undefined || clusterId === undefined) return { marks: [], joining: [], ...leaderless(input) };
   const seats = list.flatMap((member) => seatOf(input, member) ?? []).sort((a, b) => a.ordinal - b.ordinal);
   const marks = seats.flatMap((seat) => markOf(seat, clusterId) ?? []);
   const look = lookAt(input, clusterId, seats, marks);
   const matter = next(look, list.length - seats.length);
-  const joining = look.learners.find(({ id, name }) => look.holds.get(diskOf(name)) !== `${clusterId}/${id}`)?.name;
+  const empty = look.learners.filter(({ id, name }) => look.holds.get(diskOf(name)) !== `${clusterId}/${id}`);
+  const joining = empty.map(({ name }) => name);
   const names = seats.map(({ name }) => name);
   const voters = look.voters.map(({ name }) => name);
-  return { ...matter, marks, names, voters, ...(joining === undefined ? {} : { joining }) };
+  return { ...matter, marks, names, voters, joining };
 }
 
-/** The member that a step adds: what it has to find in its configuration is written before. */
-export function newcomerOf(step: ClusterStep | undefined): string | undefined {
-  if (step?.kind === 'addMember') return step.member;
-  return step?.kind === 'promoteMember' ? step.next?.member : undefined;
+/** The members that a step adds: what they have to find in their configuration is written before. */
+export function newcomersOf(step: ClusterStep | undefined): string[] {
+  switch (step?.kind) {
+    case 'addMember':
+      return [step.member, ...(step.next ? [step.next.member] : [])];
+    case 'promoteMember':
+      return step.next ? [step.next.member] : [];
+    default:
+      return [];
+  }
 }
 
 const diskOf = (member: string) => `${DISK}-${member}`;
@@ -350,31 +357,35 @@ function removal({ name: member, id }: Seat): Pick<Matter, 'step' | 'recheckMs'>
 }
 
 /**
- * A learner that answers is given its vote once it has caught up. The next one comes right before that and no sooner: etcd
- * adds none for five seconds after a new voter, and learners cost no quorum.
+ * A learner that answers is given its vote once it has caught up. The next one comes right before that and no later: etcd
+ * adds none for five seconds after a new voter.
  */
 function learning(look: Look): Matter | undefined {
-  const { learners, surplus, clusterId, holds, voters, good, missing, input } = look;
+  const { learners, surplus, clusterId, holds, missing } = look;
   const seat = learners.find((each) => {
     if (surplus.includes(each) || each.observed?.state !== 'Learning') return false;
     return each.observed.status?.memberId === each.id && holds.get(diskOf(each.name)) === `${clusterId}/${each.id}`;
   });
   if (!seat) return undefined;
   const ordinal = missing[0];
-  const versions = new Set([...voters, seat].map(({ observed }) => observed?.status?.version ?? ''));
-  const room = versions.size === 1 && input.maxLearners([...versions][0]!) > 1;
-  const calm = good.length === voters.length && surplus.length === 0;
-  const follows = learners.length === 1 && calm && room;
+  const follows = learners.length === 1 && ordinal !== undefined && takesTwo(look, [seat]);
   return {
     operation: arrivalOf(look, seat.ordinal, seat.name, `${seat.name} learns, and votes once it has caught up`),
     step: {
       kind: 'promoteMember',
       member: seat.name,
       id: seat.id,
-      ...(follows && ordinal !== undefined ? { next: newcomer(look, ordinal) } : {}),
+      ...(follows ? { next: newcomer(look, ordinal) } : {}),
     },
     recheckMs: STEP_RETRY_MS,
   };
+}
+
+/** Two learn at once, since learners cost no quorum, where all voters serve and are of a version that takes them. */
+function takesTwo({ voters, good, surplus, input }: Look, learners: readonly Seat[]): boolean {
+  const versions = new Set([...voters, ...learners].map(({ observed }) => observed?.status?.version ?? ''));
+  const calm = good.length === voters.length && surplus.length === 0;
+  return calm && versions.size === 1 && input.maxLearners([...versions][0]!) > 1;
 }
 
 function waiting(look: Look, { name, ordinal, observed }: Seat): Matter {
@@ -399,14 +410,16 @@ function newcomer({ input, voters }: Look, ordinal: number): { readonly member: 
 }
 
 function arrival(look: Look, ordinal: number): Matter {
-  const { voters, good } = look;
+  const { voters, good, missing } = look;
   const { member, peerUrl } = newcomer(look, ordinal);
   if (good.length < voters.length)
     return held('MemberDown', `${member} is not added while a member is down: ${down(look, voters)}`);
-  const message = `${member} is added as a learner`;
+  const second = missing.find((each) => each !== ordinal);
+  const next = second !== undefined && takesTwo(look, []) ? newcomer(look, second) : undefined;
+  const message = next ? `${member} and ${next.member} are added as learners` : `${member} is added as a learner`;
   return {
     operation: arrivalOf(look, ordinal, member, message),
-    step: { kind: 'addMember', member, peerUrl },
+    step: { kind: 'addMember', member, peerUrl, ...(next ? { next } : {}) },
     recheckMs: STEP_RETRY_MS,
   };
 }

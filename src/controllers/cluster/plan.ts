@@ -17,7 +17,7 @@ import type { PodSettings } from '../restricted.ts';
 import type { TlsState } from '../tls/state.ts';
 import { planDisks, templateSize } from './disks.ts';
 import { leadership, type MemberViews, observeMembers } from './members.ts';
-import { type DiskMark, memberList, newcomerOf, planMembership, sizeOf } from './membership.ts';
+import { type DiskMark, memberList, newcomersOf, planMembership, sizeOf } from './membership.ts';
 import { foreignDisk, isDisk, originOf } from './origin.ts';
 import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
 import { planRestart } from './restart.ts';
@@ -173,13 +173,12 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   const { toWrite, waitMs } = worthWriting(observed, status, now);
   // Recorded before the configuration lets go of "new", and before anything can be lost.
   if (toWrite) actions.push({ kind: 'status', status: toWrite });
-  const comes = newcomerOf(matter.step);
-  const joining = comes ?? membership.joining;
+  const comes = newcomersOf(matter.step);
   const names = formed ? (membership.names ?? namesIn(children.config)) : undefined;
   const objects = clusterObjects({
     ...input,
-    ...(names === undefined ? {} : { names: comes === undefined ? names : [...names, comes] }),
-    ...(joining === undefined ? {} : { joining }),
+    ...(names === undefined ? {} : { names: [...names, ...comes] }),
+    joining: [...membership.joining, ...comes],
     ...(update.keepsTemplate && children.statefulSet ? { keptTemplate: children.statefulSet.spec['template'] } : {}),
   });
   if (acts) actions.push(...applies(objects, children));
@@ -202,15 +201,23 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
 
 /** No member comes where somebody else's disk lies: it would start on it. */
 function ownDisksOnly(membership: Matter, { foreignDisks = [] }: ClusterObserved): Matter {
-  const comes = newcomerOf(membership.step);
-  const disk = foreignDisks.find((name) => name === `${DISK}-${comes}`);
-  if (disk === undefined || membership.step === undefined) return membership;
-  const { step, operation, ...rest } = membership;
-  if (step.kind === 'promoteMember') {
-    const { next: _, ...promotion } = step;
-    return { ...rest, ...(operation ? { operation } : {}), step: promotion };
+  const { step } = membership;
+  const isForeign = (member: string) => foreignDisks.includes(`${DISK}-${member}`);
+  if (!newcomersOf(step).some(isForeign)) return membership;
+  switch (step?.kind) {
+    case 'addMember': {
+      const { next: _, ...alone } = step;
+      if (!isForeign(step.member)) return { ...membership, step: alone };
+      const { step: __, operation: ___, ...rest } = membership;
+      return { ...rest, held: foreignDisk([`${DISK}-${step.member}`]), recheckMs: RECHECK_MS };
+    }
+    case 'promoteMember': {
+      const { next: _, ...alone } = step;
+      return { ...membership, step: alone };
+    }
+    default:
+      return membership;
   }
-  return { ...rest, held: foreignDisk([disk]), recheckMs: RECHECK_MS };
 }
 
 /**

@@ -2,12 +2,13 @@
 import type { NetworkPolicySettings } from '../../api/network.ts';
 import { CLUSTER, COMPONENT, memberSelector } from '../labels.ts';
 import { PORTS } from '../names.ts';
+import { quorumOf } from './quorum.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
 /** How many of so many voters may be away while the others can still write. */
 export function spare(voters: number): number {
-  return Math.max(0, Math.floor((voters - 1) / 2));
+  return Math.max(0, voters - quorumOf(voters));
 }
 
 /**

@@ -38,8 +38,8 @@ export interface ClusterInput {
   readonly list?: readonly Member[];
   /** Whom a new member has to find in its configuration, by name: once the cluster has formed. */
   readonly names?: readonly string[];
-  /** The member that may start on an empty disk although the cluster has formed. */
-  readonly joining?: string;
+  /** The members that may start on an empty disk although the cluster has formed. */
+  readonly joining?: readonly string[];
   /** Absent for a cluster that starts empty, and once it has formed. */
   readonly bootstrap?: Bootstrap;
   /** A hash of the CAs that members trust, where they have certificates. */
@@ -96,7 +96,7 @@ function config(input: ClusterInput): Manifest {
     data: {
       'initial-cluster-state': input.formed ? 'existing' : 'new',
       'initial-cluster': initialCluster(input),
-      joining: input.joining ?? '',
+      joining: (input.joining ?? []).join(','),
       formed: String(input.formed),
     },
   };

@@ -7,6 +7,7 @@ import { memberSelector, RESTORE_REVISION } from '../labels.ts';
 import type { CertificatesReport } from '../tls/state.ts';
 import { leadership, type MemberObserved } from './members.ts';
 import type { ClusterObserved } from './plan.ts';
+import { quorumOf } from './quorum.ts';
 import type { Held } from './step.ts';
 
 /** Why nothing can be done for now, and what would help. */
@@ -147,7 +148,7 @@ function observations(input: StatusInput, ready: number, leader: string | undefi
     leader,
     serve,
     why: down.length === 0 ? '' : `; ${down.join('; ')}`,
-    quorum: Math.floor((input.formed ? (input.voters?.length ?? input.size) : replicas) / 2) + 1,
+    quorum: quorumOf(input.formed ? (input.voters?.length ?? input.size) : replicas),
   };
   return [
     { type: 'Available', ...available(look) },

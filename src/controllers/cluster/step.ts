@@ -12,8 +12,8 @@ export interface Newcomer {
 }
 
 export type ClusterStep =
-  /** Adds a learner under the name of a free ordinal. */
-  | ({ readonly kind: 'addMember' } & Newcomer)
+  /** Adds a learner under the name of a free ordinal. `next`: another one right after. */
+  | ({ readonly kind: 'addMember'; readonly next?: Newcomer } & Newcomer)
   /** `next`: a learner that is added right before, once this one has caught up. */
   | { readonly kind: 'promoteMember'; readonly member: string; readonly id: string; readonly next?: Newcomer }
   | { readonly kind: 'removeMember'; readonly member: string; readonly id: string }

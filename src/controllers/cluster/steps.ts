@@ -10,12 +10,12 @@ import { isAlreadyExists, isConflict, isNotFound } from '../../kube/errors.ts';
 import { persistentVolumeClaims, pods, statefulSets } from '../../kube/kinds.ts';
 import { keyOf, type Live, type ObjectRef, type ResourceType, refOf } from '../../kube/objects.ts';
 import { note } from '../events.ts';
-import { COMPONENT, MEMBER } from '../labels.ts';
+import { isMember, MEMBER } from '../labels.ts';
 import { clusterNames, DISK, memberOfUrl, ordinalOf } from '../names.ts';
 import type { World } from '../world.ts';
 import { messageOf } from '../writes.ts';
+import { NEAR_ENTRIES, quorumOf } from './quorum.ts';
 import type { ClusterStep, Newcomer } from './step.ts';
-import { NEAR_ENTRIES } from './update.ts';
 
 /** Not now: the facts are others than the plan knew, or the cluster itself refuses. It is looked at again. */
 export interface NotNow {
@@ -127,7 +127,7 @@ export async function muster(world: World, cluster: Live<RaftCluster>, signal: A
   const key = keyOf(cluster);
   const asked = world.views.pods
     .byIndex('cluster', key)
-    .filter((pod) => pod.metadata.labels?.[COMPONENT] === 'member')
+    .filter(isMember)
     .map(async (pod): Promise<Present[]> => {
       const endpoint = world.certificates.endpoint(cluster, pod);
       if (!endpoint) return [];
@@ -196,17 +196,21 @@ async function change(
 ): Promise<StepOutcome> {
   const { engine, leader, endpoints, list } = crew;
   const options = { signal, timeoutMs: CHANGE_TIMEOUT_MS };
+  // What the next one is refused for is found out, and said, when it is its turn.
+  const tryAdd = (next: Newcomer) => whenPossible(() => add(world, cluster, crew, next, signal));
   switch (step.kind) {
-    case 'addMember':
-      return add(world, cluster, crew, step, signal);
+    case 'addMember': {
+      const added = await add(world, cluster, crew, step, signal);
+      if (step.next) await tryAdd(step.next);
+      return added;
+    }
     case 'promoteMember': {
       const learner = list.find(({ id }) => id === step.id);
       if (!learner?.isLearner) return 'already';
       const { status } = crew.present.find((one) => one.status.memberId === step.id) ?? {};
       if (!status) return { notNow: `${step.member} does not answer` };
       if (status.index < CAUGHT_UP * leader.status.index) return { notNow: `${step.member} has not caught up yet` };
-      // What the next one is refused for is found out, and said, when it is its turn.
-      if (step.next) await whenPossible(() => add(world, cluster, crew, step.next!, signal));
+      if (step.next) await tryAdd(step.next);
       await engine.promoteMember(endpoints, step.id, options);
       return 'done';
     }
@@ -217,7 +221,7 @@ async function change(
       if (leader.status.memberId === step.id) return { notNow: `${step.member} leads by now` };
       const stays = list.filter((member) => !member.isLearner && member.id !== step.id);
       const here = stays.filter(({ id }) => serving(crew, id));
-      if (!leaves.isLearner && here.length < Math.floor(stays.length / 2) + 1)
+      if (!leaves.isLearner && here.length < quorumOf(stays.length))
         return { notNow: `of the ${stays.length} that stay only ${here.length} answer` };
       if (leaves.isLearner) await markDisk(world, cluster, crew, step, signal);
       await engine.removeMember(endpoints, step.id, options);

@@ -13,6 +13,7 @@ import { warning } from '../events.ts';
 import { obstacleOf } from '../job.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../labels.ts';
 import { type MemberObserved, podReady } from './members.ts';
+import { NEAR_ENTRIES, quorumOf } from './quorum.ts';
 import type { Held, Matter } from './step.ts';
 import { planVersion, type VersionPlan, type VersionRules } from './version.ts';
 
@@ -40,13 +41,6 @@ export interface UpdatePlan extends Matter {
   /** The StatefulSet keeps the template that it has: a member that starts by chance must not get the new one yet. */
   readonly keepsTemplate?: boolean;
 }
-
-/**
- * How many entries a member's applied index may be behind the leader's as we last heard of both. Members are asked one
- * after the other, so that one that keeps up is behind by what was written in between; one that has just started on an
- * old log is behind by far more.
- */
-export const NEAR_ENTRIES = 1_000;
 
 /** How long a cluster must have been without a quorum before members that still run are taken down to mend it. */
 export const LOST_AFTER_MS = 15_000;
@@ -222,17 +216,13 @@ function alive({ pod, status }: MemberObserved): boolean {
   return status !== undefined || (pod !== undefined && podReady(pod));
 }
 
-function quorumOf(members: readonly MemberObserved[]): number {
-  return Math.floor(members.length / 2) + 1;
-}
-
 function knowingLeader(members: readonly MemberObserved[]): number {
   return members.filter(({ status }) => status?.leaderId !== undefined).length;
 }
 
 /** Nobody can write, and not only because a leader is being elected. Before a cluster has formed nobody could. */
 function quorumLost({ cluster, members, formed, now }: UpdateInput): boolean {
-  if (knowingLeader(members) >= quorumOf(members)) return false;
+  if (knowingLeader(members) >= quorumOf(members.length)) return false;
   if (!formed) return true;
   const available = findCondition(cluster.status?.conditions, 'Available');
   return available?.status === 'False' && now.getTime() - Date.parse(available.lastTransitionTime) >= LOST_AFTER_MS;

@@ -7,7 +7,7 @@ import type { MemberObserved, MemberViews } from '../../../src/controllers/clust
 import {
   type MembershipInput,
   type MembershipPlan,
-  newcomerOf,
+  newcomersOf,
   planMembership,
   sizeOf,
 } from '../../../src/controllers/cluster/membership.ts';
@@ -38,10 +38,12 @@ export class MemberModel {
   size: number;
   seats: Seat[];
   leader: string;
-  joining: string | undefined;
+  joining: readonly string[] = [];
   readonly disks = new Map<number, Disk>();
   readonly down = new Set<number>();
   readonly deletesDisks: boolean;
+  /** False: the members refuse a second learner, for whatever reason. */
+  takesTwo = true;
   readonly done: ClusterStep['kind'][] = [];
   #next = 0;
 
@@ -99,7 +101,7 @@ export class MemberModel {
       if (!marked || `cafe/${marked.holds}` !== member) throw new Error(`${disk} is marked as ${member}`);
       marked.mark = marked.holds;
     }
-    this.joining = newcomerOf(plan.step) ?? plan.joining;
+    this.joining = [...plan.joining, ...newcomersOf(plan.step)];
     if (plan.step) this.#perform(plan.step);
     this.#resize();
     return plan;
@@ -148,7 +150,7 @@ export class MemberModel {
     this.disks.set(ordinal, disk);
     const seat = this.seats.find((each) => each.ordinal === ordinal);
     if (this.down.has(ordinal) || disk.holds !== undefined || !seat) return;
-    if (seat.isLearner && !seat.started && this.joining === `c-${ordinal}`) {
+    if (seat.isLearner && !seat.started && this.joining.includes(`c-${ordinal}`)) {
       disk.holds = seat.id;
       seat.started = true;
     }
@@ -178,9 +180,10 @@ export class MemberModel {
     switch (step.kind) {
       case 'addMember':
         this.#add(step.member);
+        if (step.next && this.takesTwo) this.#add(step.next.member);
         return;
       case 'promoteMember': {
-        if (step.next) this.#add(step.next.member);
+        if (step.next && this.takesTwo) this.#add(step.next.member);
         const seat = this.seats.find(({ id }) => id === step.id);
         if (!seat?.isLearner || !this.serves(seat))
           throw new Error(`${step.member} is given a vote and does not serve`);
@@ -226,8 +229,6 @@ export class MemberModel {
     if (this.seats.some((seat) => seat.ordinal === ordinal)) throw new Error(`${member} is a member already`);
     const learners = this.seats.filter(({ isLearner }) => isLearner);
     if (learners.length > 1) throw new Error('three learners');
-    if (learners.some((seat) => !this.serves(seat)))
-      throw new Error('a second one learns before the first has caught up');
     this.seats.push(this.#seat(ordinal, true));
   }
 

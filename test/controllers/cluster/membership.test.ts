@@ -5,6 +5,7 @@ import type { MemberViews } from '../../../src/controllers/cluster/members.ts';
 import {
   type MembershipInput,
   memberList,
+  newcomersOf,
   planMembership,
   sizeOf,
 } from '../../../src/controllers/cluster/membership.ts';
@@ -153,12 +154,12 @@ describe('how many ordinals have pods', () => {
 
 describe('a cluster with all its members', () => {
   test('has nothing to do', () =>
-    expect(plan({})).toEqual({ marks: [], names: ['c-0', 'c-1', 'c-2'], voters: ['c-0', 'c-1', 'c-2'] }));
+    expect(plan({})).toEqual({ marks: [], joining: [], names: ['c-0', 'c-1', 'c-2'], voters: ['c-0', 'c-1', 'c-2'] }));
   test('does nothing while one is dead: it is waited for', () =>
     expect(plan({ states: ['Serving', 'Dead'] }).step).toBeUndefined());
   test('hibernated or not formed, does nothing', () => {
-    expect(plan({ wanted: 0 })).toEqual({ marks: [] });
-    expect(plan({ formed: false, wanted: 5 })).toEqual({ marks: [] });
+    expect(plan({ wanted: 0 })).toEqual({ marks: [], joining: [] });
+    expect(plan({ formed: false, wanted: 5 })).toEqual({ marks: [], joining: [] });
   });
   test('records whose data a disk holds once its member says so, and not for a disk younger than the pod', () => {
     const bare = (more: object = {}) => [0, 1, 2].map((o) => diskOf('c', o, 't', false, { annotations: {}, ...more }));
@@ -171,11 +172,17 @@ describe('a cluster with all its members', () => {
 });
 
 describe('scaling up', () => {
-  test('the lowest free ordinal comes as a learner, beside the others', () => {
-    const { step, operation, joining } = plan({ wanted: 5 });
-    expect(step).toEqual({ kind: 'addMember', member: 'c-3', peerUrl: 'http://c-3.c-peers.default.svc:2380' });
+  const urlOf = (member: string) => `http://${member}.c-peers.default.svc:2380`;
+  test('the lowest free ordinals come as learners, beside the others: two at once, or one where members take one', () => {
+    const given = look({ wanted: 7 });
+    const { step, operation, joining } = planMembership(given);
+    const first = { kind: 'addMember', member: 'c-3', peerUrl: urlOf('c-3') };
+    expect(step).toEqual({ ...first, next: { member: 'c-4', peerUrl: urlOf('c-4') } });
+    expect(newcomersOf(step)).toEqual(['c-3', 'c-4']);
     expect(operation).toMatchObject({ type: 'ScaleUp', member: 'c-3' });
-    expect(joining).toBeUndefined();
+    expect(joining).toEqual([]);
+    expect(planMembership({ ...given, maxLearners: () => 1 }).step).toEqual(first);
+    expect(plan({ wanted: 4 }).step).toEqual(first);
   });
   test('a member that only takes its time to answer holds nobody up', () => {
     const given = look({ wanted: 5, states: ['Serving', 'Slow'] });
@@ -193,7 +200,7 @@ describe('scaling up', () => {
     const starting = { wanted: 5, size: 4, list, states: ['Serving', 'Serving', 'Serving', 'Starting'] as const };
     const fresh = diskOf('c', 3, 't', false, { annotations: {} });
     expect(plan({ ...starting, disks: [fresh] })).toMatchObject({
-      joining: 'c-3',
+      joining: ['c-3'],
       operation: { type: 'ScaleUp', member: 'c-3' },
     });
     expect(plan({ ...starting, disks: [fresh] }).step).toBeUndefined();
@@ -208,13 +215,13 @@ describe('scaling up', () => {
     const next = { member: 'c-4', peerUrl: 'http://c-4.c-peers.default.svc:2380' };
     expect(step).toEqual({ kind: 'promoteMember', member: 'c-3', id: '3a', next });
     expect(marks).toEqual([{ disk: 'data-c-3', member: 'cafe/3a' }]);
-    expect(joining).toBeUndefined();
+    expect(joining).toEqual([]);
     expect(planMembership({ ...given, maxLearners: () => 1 }).step).not.toHaveProperty('next');
   });
   test('it is not promoted before its disk is known to hold its data', () => {
     const young = diskOf('c', 3, 't', false, { annotations: {}, creationTimestamp: '2026-11-22T01:00:00Z' });
     const given = learns({ wanted: 5, size: 4, list, disks: [young] }, 3);
-    expect(planMembership(given)).toMatchObject({ marks: [], joining: 'c-3', operation: { type: 'ScaleUp' } });
+    expect(planMembership(given)).toMatchObject({ marks: [], joining: ['c-3'], operation: { type: 'ScaleUp' } });
     expect(planMembership(given).step).toBeUndefined();
   });
   test('nor does another one come before the first has', () => {
@@ -301,7 +308,7 @@ describe('a lost member', () => {
       memberId: '1a',
       pod: { name: 'c-1' },
     });
-    expect(joining).toBe('c-1');
+    expect(joining).toEqual(['c-1']);
   });
   test('a learner that has lost its data leaves and comes again', () => {
     const list = [...listOf('c'), ...learner(3)];
@@ -373,6 +380,7 @@ describe('followed step by step', () => {
     fc.record({ kind: fc.constantFrom('down' as const, 'up' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constant('lead' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constant('strike' as const) }),
+    fc.record({ kind: fc.constant('room' as const), isThere: fc.boolean() }),
   );
 
   test('a learner that is no longer wanted makes room for a member that is missing', () => {
@@ -412,6 +420,9 @@ describe('followed step by step', () => {
                 break;
               case 'strike':
                 for (const { ordinal } of model.seats.filter(({ isLearner }) => isLearner)) model.down.add(ordinal);
+                break;
+              case 'room':
+                model.takesTwo = each.isThere;
                 break;
               case 'up':
                 model.down.delete(each.ordinal);

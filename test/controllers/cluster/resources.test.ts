@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { type ClusterInput, clusterObjects, memberTemplate } from '../../../src/controllers/cluster/resources.ts';
+import { DEFRAGMENT_TIMEOUT_MS } from '../../../src/controllers/compaction/plan.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../../../src/controllers/labels.ts';
 import type { Member } from '../../../src/engines/engine.ts';
 import { ownedBy } from '../../../src/kube/objects.ts';
@@ -52,6 +53,18 @@ describe('the objects of a RaftCluster', () => {
     const { statefulSet } = clusterObjects(input({ engine, tls: { mode: 'Managed' } }, { bootstrap }));
     expectGolden('etcd-restored.yaml', [statefulSet]);
   });
+
+  test.each(['Embedded', 'Etcd'])(
+    'no member of %s is restarted while a compaction waits for its defragmentation',
+    (type) => {
+      const [container] = memberTemplate(input({ engine: { type } })).spec.containers;
+      const { periodSeconds, failureThreshold } = (container as unknown as { livenessProbe: Record<string, number> })
+        .livenessProbe;
+      // The first probe that fails may begin as soon as the member falls silent.
+      const shortest = (failureThreshold! - 1) * periodSeconds! * 1000;
+      expect(shortest).toBeGreaterThan(DEFRAGMENT_TIMEOUT_MS + 60_000);
+    },
+  );
 
   test('labels of the pod template never displace those that select members', () => {
     const given = input({ podTemplate: { metadata: { labels: { 'app.kubernetes.io/name': 'mine' } } } });

@@ -12,6 +12,8 @@ let list: Member[];
 let disks: ReturnType<typeof diskOf>[];
 let done: string[];
 let refusal: EngineError | undefined;
+/** What is refused; everything unless told. */
+let refused: string;
 
 const cluster = clusterOf('c', {}, formedStatus);
 const signal = new AbortController().signal;
@@ -22,11 +24,12 @@ beforeEach(() => {
   disks = [0, 1, 2].map((ordinal) => diskOf('c', ordinal, 't', true));
   done = [];
   refusal = undefined;
+  refused = '';
 });
 
 function world(): World {
   const act = async (what: string) => {
-    if (refusal) throw refusal;
+    if (refusal && what.includes(refused)) throw refusal;
     done.push(what);
   };
   const engine: Partial<Engine> = {
@@ -93,6 +96,20 @@ describe('a step is taken on what members say right then', () => {
     disks.push(diskOf('c', 3, 't', true));
     await perform(add);
     expect(done).toEqual(['add http://c-3:2380 true']);
+  });
+
+  test('two are added one after the other, and the first although the second is refused', async () => {
+    const next = { member: 'c-4', peerUrl: 'http://c-4:2380' };
+    expect(await perform({ ...add, next })).toBe('done');
+    expect(done.filter((each) => each.startsWith('add'))).toEqual([
+      'add http://c-3:2380 true',
+      'add http://c-4:2380 true',
+    ]);
+    done = [];
+    refusal = new EngineError('ENGINE_UNSAFE', 'etcdserver: too many learner members in cluster');
+    refused = 'http://c-4:2380';
+    expect(await perform({ ...add, next })).toBe('done');
+    expect(done.filter((each) => each.startsWith('add'))).toEqual(['add http://c-3:2380 true']);
   });
 
   const promote = { kind: 'promoteMember', member: 'c-3', id: '3a' } as const;
