@@ -1,4 +1,5 @@
 /** The labels and annotations that Raftsman puts on what it makes, and by which it finds it again. */
+import type { KubeObject } from '../kube/objects.ts';
 import { version } from '../version.ts';
 
 export const MANAGED_BY = 'app.kubernetes.io/managed-by';
@@ -37,6 +38,10 @@ export function memberSelector(cluster: string): Labels {
     'app.kubernetes.io/instance': cluster,
     [COMPONENT]: 'member',
   };
+}
+
+export function isMember(pod: KubeObject): boolean {
+  return pod.metadata.labels?.[COMPONENT] === 'member';
 }
 
 /** The labels of pods and disks. The version is not among them: a new operator must not restart members for a label. */

@@ -2,6 +2,7 @@
 import type { CompactedMember, RaftCompactionSpec, RaftCompactionStatus } from '../../api/compaction.ts';
 import { timestamp } from '../../api/conditions.ts';
 import type { Alarm, Member, MemberStatus } from '../../engines/engine.ts';
+import { NEAR_ENTRIES } from '../cluster/quorum.ts';
 import { currentBefore, type Samples } from './history.ts';
 import { inUnits } from './status.ts';
 
@@ -51,8 +52,6 @@ export type Work =
 
 export type WaitReason = 'WaitingForHistory' | 'MembersNotReady' | 'Settling';
 
-/** Followers under load are always a little behind; so many entries are caught up with in no time. */
-const CAUGHT_UP_ENTRIES = 1_000;
 /** A revision that will be known so soon is worth waiting for. */
 const WAIT_FOR_HISTORY_MS = 60_000;
 const LOOK_AGAIN_MS = 1_000;
@@ -140,7 +139,7 @@ export function unrest({ present, leader, list }: CrewView): string | undefined 
     const { status } = member;
     if (status.isLearner) return `${who} is a learner yet`;
     if (status.leaderId !== leader.status.memberId) return `${who} does not follow ${leader.name}`;
-    if (leader.status.index - status.appliedIndex > CAUGHT_UP_ENTRIES) return `${who} has not caught up yet`;
+    if (leader.status.index - status.appliedIndex > NEAR_ENTRIES) return `${who} has not caught up yet`;
   }
   return undefined;
 }

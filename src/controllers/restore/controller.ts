@@ -19,7 +19,7 @@ import {
 } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { podReady } from '../cluster/members.ts';
-import { CLUSTER, COMPONENT, RESTORE } from '../labels.ts';
+import { CLUSTER, isMember, RESTORE } from '../labels.ts';
 import { jobNames } from '../names.ts';
 import { Polls, type Question } from '../polls.ts';
 import { followJobs, progressOf, progressPolls } from '../progress.ts';
@@ -143,7 +143,7 @@ export function restoreController(world: World): RestoreController {
   }
 
   function members(targetKey: Key) {
-    return views.pods.byIndex('cluster', targetKey).filter(({ metadata }) => metadata.labels?.[COMPONENT] === 'member');
+    return views.pods.byIndex('cluster', targetKey).filter(isMember);
   }
 
   function prove(

@@ -7,6 +7,7 @@ import { type ArchiveResult, isArchiveResult, type Progress } from '../../jobs/r
 import type { EventInput } from '../../kube/contract.ts';
 import type { Job, Pod } from '../../kube/kinds.ts';
 import { controllerOf, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
+import { quorumOf } from '../cluster/quorum.ts';
 import { note, warning } from '../events.ts';
 import { type JobState, KEEP_DONE_SECONDS, KEEP_FAILED_SECONDS, readJob } from '../job.ts';
 import { same } from '../manifests.ts';
@@ -173,7 +174,7 @@ function obstacle({ snapshot, cluster, store }: SnapshotObserved): Missing | und
       reason: 'ClusterNotReady',
       message: `RaftCluster ${clusterName} is still being started or restored: the snapshot is taken when all its members have served`,
     };
-  if ((status.readyReplicas ?? 0) < Math.floor(spec.replicas / 2) + 1)
+  if ((status.readyReplicas ?? 0) < quorumOf(spec.replicas))
     return {
       reason: 'ClusterNotReady',
       message: `RaftCluster ${clusterName} has no quorum: ${findCondition(status.conditions, 'Ready')?.message ?? `${status.membersReady} members serve`}`,

@@ -5,7 +5,7 @@ import { isNotFound } from '../../kube/errors.ts';
 import { pods, type Secret, secrets } from '../../kube/kinds.ts';
 import { controllerOf, type Key, keyOf, type Live, type ObjectRef, type ResourceType } from '../../kube/objects.ts';
 import type { Cache, ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
-import { CLUSTER, COMPONENT } from '../labels.ts';
+import { CLUSTER, isMember } from '../labels.ts';
 import { memberHost, memberNames } from '../names.ts';
 import { byLabel, selections, type World } from '../world.ts';
 import { isRefusal, messageOf, NameTakenError } from '../writes.ts';
@@ -225,7 +225,7 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
     {
       kind: pods,
       selector: managed,
-      keys: (pod) => (pod.metadata.labels?.[COMPONENT] === 'member' ? byLabel(CLUSTER)(pod).filter(changesCa) : []),
+      keys: (pod) => (isMember(pod) ? byLabel(CLUSTER)(pod).filter(changesCa) : []),
     } as Watch,
   ];
 

@@ -3,9 +3,8 @@
  * the new one, or serve with one. Files that kubelet has not yet brought, or that a process has not read, show here.
  */
 import type { RaftCluster } from '../../api/cluster.ts';
-import type { Pod } from '../../kube/kinds.ts';
 import type { Key, Live } from '../../kube/objects.ts';
-import { COMPONENT } from '../labels.ts';
+import { isMember } from '../labels.ts';
 import { hashOf } from '../manifests.ts';
 import { Polls } from '../polls.ts';
 import type { World } from '../world.ts';
@@ -60,8 +59,4 @@ export function proofPolls(world: World, controller: string): ProofPolls {
     forget: (key) => polls.ask(key, []),
     close: () => polls.close(),
   };
-}
-
-function isMember(pod: Live<Pod>): boolean {
-  return pod.metadata.labels?.[COMPONENT] === 'member';
 }

@@ -1,17 +1,15 @@
 import { version } from '../../version.ts';
 import {
-  basics,
   dataFolder,
   extraFlags,
   fetching,
   fromConfig,
   memberContainer,
-  memberPorts,
-  memberResources,
+  memberFlags,
   podName,
   ports,
-  probe,
-  tlsOf,
+  serving,
+  tlsFlags,
 } from '../containers.ts';
 import type { Crash, EngineProfile, MemberInput, MemberParts } from '../profile.ts';
 import { invalidVersion } from '../versions.ts';
@@ -49,31 +47,20 @@ export const embeddedProfile: EngineProfile = {
 };
 
 function member(input: MemberInput): MemberParts {
-  const { spec, settings, host, token, config } = input;
-  const { engine, log } = spec;
-  const { scheme, flags } = tlsOf(input);
+  const { settings, config } = input;
+  const { engine, log } = input.spec;
   return {
     container: {
       name: memberContainer,
       image: embeddedProfile.image(engine, settings),
       args: [
         'node',
-        '--name=$(POD_NAME)',
-        `--data-dir=${dataFolder}`,
-        `--listen-client-urls=${scheme}://0.0.0.0:${ports.client}`,
-        `--advertise-client-urls=${scheme}://${host}:${ports.client}`,
-        `--listen-peer-urls=${scheme}://0.0.0.0:${ports.peer}`,
-        `--initial-advertise-peer-urls=${scheme}://${host}:${ports.peer}`,
-        `--listen-metrics-urls=http://0.0.0.0:${ports.metrics}`,
-        `--initial-cluster-token=${token}`,
-        `--heartbeat-interval=${engine.embedded.heartbeatMilliseconds}`,
-        `--election-timeout=${engine.embedded.electionMilliseconds}`,
-        `--snapshot-count=${log.snapshotThreshold}`,
+        ...memberFlags(input, dataFolder, engine.embedded),
         `--snapshot-catchup-entries=${log.trailingLogs}`,
         `--snapshot-period=${log.snapshotPeriodSeconds}s`,
         '--max-learners=2',
         ...(engine.quotaBytes === undefined ? [] : [`--quota-backend-bytes=${engine.quotaBytes}`]),
-        ...flags,
+        ...tlsFlags(input),
         ...extraFlags(engine.flags),
       ],
       env: [
@@ -83,14 +70,7 @@ function member(input: MemberInput): MemberParts {
         // A snapshot's compression and the log's fsyncs share these threads: with the usual 4, one would wait for the other.
         { name: 'UV_THREADPOOL_SIZE', value: '8' },
       ],
-      ports: memberPorts,
-      // The log is read before a member serves: it may take its time over it, but must show that it lives.
-      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 1800 }),
-      // Does not ask for a quorum: restarting members that wait for each other would help nobody.
-      livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
-      readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3 }),
-      resources: spec.podTemplate?.resources ?? memberResources,
-      ...basics(input),
+      ...serving(input, { periodSeconds: 1, failureThreshold: 3 }),
     },
     initContainers: [],
     ...(input.archive === undefined

@@ -5,13 +5,13 @@ import {
   fetching,
   fromConfig,
   memberContainer,
-  memberPorts,
-  memberResources,
+  memberFlags,
   podName,
   ports,
-  probe,
+  schemeOf,
+  serving,
   smallResources,
-  tlsOf,
+  tlsFlags,
 } from '../containers.ts';
 import type { EngineProfile, Json, MemberInput, MemberParts } from '../profile.ts';
 import { compareVersions, parseVersion, type Version } from '../versions.ts';
@@ -66,38 +66,27 @@ function flagsVersion({ version, image }: MemberInput['spec']['engine']): Versio
 const before = (version: Version, text: string) => compareVersions(version, parseVersion(text)!) < 0;
 
 function member(input: MemberInput): MemberParts {
-  const { spec, settings, host, token, config } = input;
-  const { engine, log } = spec;
-  const { scheme, flags } = tlsOf(input);
+  const { settings, config } = input;
+  const { engine, log } = input.spec;
   const version = flagsVersion(engine);
   const experimental = before(version, '3.6.0') ? 'experimental-' : '';
   const catchup = `${experimental}snapshot-catchup-entries`;
   // Peers are known by a CA of their own. By default etcd asks DNS as well, which learns of a new pod later than its peers.
-  const peers = scheme === 'http' ? [] : [`--${experimental}peer-skip-client-san-verification=true`];
+  const peers = input.tls === undefined ? [] : [`--${experimental}peer-skip-client-san-verification=true`];
   return {
     container: {
       name: memberContainer,
       image: etcdProfile.image(engine, settings),
       command: ['/usr/local/bin/etcd'],
       args: [
-        '--name=$(POD_NAME)',
-        `--data-dir=${data}`,
-        `--listen-client-urls=${scheme}://0.0.0.0:${ports.client}`,
-        `--advertise-client-urls=${scheme}://${host}:${ports.client}`,
-        `--listen-peer-urls=${scheme}://0.0.0.0:${ports.peer}`,
-        `--initial-advertise-peer-urls=${scheme}://${host}:${ports.peer}`,
-        `--listen-metrics-urls=http://0.0.0.0:${ports.metrics}`,
-        `--initial-cluster-token=${token}`,
-        `--heartbeat-interval=${engine.etcd.heartbeatMilliseconds}`,
-        `--election-timeout=${engine.etcd.electionMilliseconds}`,
-        `--snapshot-count=${log.snapshotThreshold}`,
+        ...memberFlags(input, data, engine.etcd),
         `--${catchup}=${log.trailingLogs}`,
         ...(engine.quotaBytes === undefined ? [] : [`--quota-backend-bytes=${engine.quotaBytes}`]),
         // The next one may learn before this one votes: for five seconds after that, etcd takes none.
         ...(before(version, '3.6.0') ? [] : ['--max-learners=2']),
         '--logger=zap',
         '--log-outputs=stderr',
-        ...flags,
+        ...tlsFlags(input),
         ...peers,
         ...extraFlags(engine.flags),
       ],
@@ -107,15 +96,8 @@ function member(input: MemberInput): MemberParts {
         fromConfig('ETCD_INITIAL_CLUSTER', config, 'initial-cluster'),
         fromConfig('ETCD_INITIAL_CLUSTER_STATE', config, 'initial-cluster-state'),
       ],
-      ports: memberPorts,
-      // The metrics address answers once the log has been read: a large one takes its time.
-      startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 1800 }),
-      // A local read. Restarting members that wait for each other would help nobody.
-      livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 5 }),
-      // A linearizable read: what the member serves is caught up.
-      readinessProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 3, timeoutSeconds: 2 }),
-      resources: spec.podTemplate?.resources ?? memberResources,
-      ...basics(input),
+      // Asks for a linearizable read: what the member serves is caught up.
+      ...serving(input, { periodSeconds: 1, failureThreshold: 3, timeoutSeconds: 2 }),
     },
     initContainers: [preparing(input, 'prepare', [])],
     ...(input.archive === undefined
@@ -129,7 +111,7 @@ function member(input: MemberInput): MemberParts {
                 ['--extract', `--output=${snapshotFile}`, `--clear=${restored}`],
                 [clusterState(config)],
               ),
-              restoring(input, scheme),
+              restoring(input),
               preparing(input, 'adopt', [`--adopt=${restored}`, `--remove=${snapshotFile}`]),
             ],
             volumes: input.archive.volumes,
@@ -156,7 +138,7 @@ function preparing(input: MemberInput, name: 'prepare' | 'adopt', flags: readonl
 }
 
 /** By the tool of the very version that the member runs. */
-function restoring(input: MemberInput, scheme: string): Json {
+function restoring(input: MemberInput): Json {
   const { spec, settings, host, token, config } = input;
   return {
     name: 'restore',
@@ -170,7 +152,7 @@ function restoring(input: MemberInput, scheme: string): Json {
       `--data-dir=${restored}`,
       '--initial-cluster=$(INITIAL_CLUSTER)',
       `--initial-cluster-token=${token}`,
-      `--initial-advertise-peer-urls=${scheme}://${host}:${ports.peer}`,
+      `--initial-advertise-peer-urls=${schemeOf(input)}://${host}:${ports.peer}`,
       `--bump-revision=${revisionBump}`,
       '--mark-compacted',
       // A pod keeps its init containers for life, and runs them again when its node restarts: there is nothing to restore
