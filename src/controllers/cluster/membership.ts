@@ -9,6 +9,7 @@ import type { Live } from '../../kube/objects.ts';
 import { MEMBER } from '../labels.ts';
 import { DISK, memberOfUrl, ordinalOf } from '../names.ts';
 import { type MemberObserved, type MemberViews, SILENT_AFTER } from './members.ts';
+import { quorumOf } from './quorum.ts';
 import type { ClusterStep, Held, Matter } from './step.ts';
 
 export interface MembershipInput {
@@ -222,8 +223,6 @@ function serves({ id, observed }: Seat): boolean {
 function leads({ id, observed }: Seat): boolean {
   return observed?.status?.leaderId === id && observed.status.memberId === id;
 }
-
-const quorumOf = (voters: number) => Math.floor(voters / 2) + 1;
 
 /** Nobody answers that knows a leader: nothing can be changed. */
 function leaderless({ cluster, members, size }: MembershipInput): Matter {
