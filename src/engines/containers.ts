@@ -63,16 +63,18 @@ export function memberFlags(
   ];
 }
 
-/** What a container that serves as a member gets beside its flags. `readiness`: the limits of that probe. */
-export function serving(input: MemberInput, readiness: Json) {
+/**
+ * What a container that serves as a member gets beside its flags. `readiness`: the limits of that probe. `silentSeconds`: for
+ * how long a member that is well may answer nothing, in tens.
+ */
+export function serving(input: MemberInput, readiness: Json, silentSeconds: number) {
   return {
     ports: memberPorts,
     // A member reads its log before it serves, which may take its time.
     startupProbe: probe('/livez', { periodSeconds: 1, failureThreshold: 1800 }),
-    // Asks for no quorum: restarting members that wait for each other would help nobody. But etcd's reads a key, and waits
-    // for as long as a defragmentation holds the file. A full one of 8 GiB is read and written in ten minutes at 30 MB/s:
-    // that is how long a compaction waits for it, and this for two more. That a member hangs the operator shows in seconds.
-    livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: 72, timeoutSeconds: 5 }),
+    // Asks for no quorum: restarting members that wait for each other would help nobody. The operator shows in seconds that a
+    // member hangs.
+    livenessProbe: probe('/livez', { periodSeconds: 10, failureThreshold: silentSeconds / 10, timeoutSeconds: 5 }),
     readinessProbe: probe('/readyz', readiness),
     resources: input.spec.podTemplate?.resources ?? memberResources,
     ...basics(input),

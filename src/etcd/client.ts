@@ -1,14 +1,7 @@
 /** A small typed client of the etcd v3 protocol: for engines, the command line and tests. Speaks to real etcd too. */
 import type { SecureContext } from 'node:tls';
-import {
-  type ChannelOptions,
-  Client,
-  connectivityState,
-  Metadata,
-  type MethodDefinition,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js';
+import { type ChannelOptions, Client, Metadata, type MethodDefinition, type ServiceError, status } from '@grpc/grpc-js';
+import { abandonable, connects, isConnected } from './connecting.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { codeOfMessage, EtcdError, type EtcdErrorCode } from './errors.ts';
 import {
@@ -73,14 +66,18 @@ export interface SnapshotStream {
 interface Connection {
   readonly endpoint: string;
   readonly client: Client;
+  /** Ends the attempt to connect that is under way. */
+  readonly giveUp: AbortController;
 }
 
 /** The call never left this process: it may be made elsewhere without being made twice. */
-function neverSent(error: ServiceError, connected: boolean): boolean {
-  if (error.code === status.UNAVAILABLE)
-    return /^(No connection established|Name resolution failed)/.test(error.details);
-  return error.code === status.DEADLINE_EXCEEDED && !connected;
+function neverSent({ code, details }: ServiceError): boolean {
+  return code === status.UNAVAILABLE && /^(No connection established|Name resolution failed)/.test(details);
 }
+
+const cancelled = (why: string): EtcdError => new EtcdError('ETCD_CANCELLED', status.CANCELLED, why);
+
+const closedMessage = 'the client is closed';
 
 function toEtcdError(error: ServiceError, endpoint: string): EtcdError {
   const options = { cause: error };
@@ -90,6 +87,7 @@ function toEtcdError(error: ServiceError, endpoint: string): EtcdError {
     new EtcdError(code, error.code, `${endpoint}: ${what}`, options);
   switch (error.code) {
     case status.UNAVAILABLE: {
+      if (error.details === 'Channel closed before call started') return where('ETCD_CANCELLED', closedMessage);
       const refusal = refusalIn(error.details);
       if (refusal !== undefined) return where('ETCD_TLS_REFUSED', `no secure connection: ${refusal}`);
       return where('ETCD_UNREACHABLE', error.details);
@@ -108,7 +106,7 @@ function toEtcdError(error: ServiceError, endpoint: string): EtcdError {
 const isServiceError = (error: unknown): error is ServiceError =>
   error instanceof Error && typeof (error as Partial<ServiceError>).code === 'number';
 
-/** How long a first connection to an endpoint may take while others could be tried, in milliseconds, at most. */
+/** How long connecting to an endpoint may take while others could be tried, in milliseconds, at most. */
 const connectMs = 2_000;
 
 const channelOptions: ChannelOptions = {
@@ -117,6 +115,8 @@ const channelOptions: ChannelOptions = {
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 1_000,
   'grpc.enable_http_proxy': 0,
+  // Nobody's DNS is asked how calls are to be made, which could have them made again.
+  'grpc.service_config_disable_resolution': 1,
   // Clients of the same endpoint must not share a broken connection's backoff.
   'grpc.use_local_subchannel_pool': 1,
 };
@@ -127,6 +127,7 @@ export class EtcdClient {
   readonly #deadlineMs: number;
   /** The endpoint that answered last. */
   #preferred = 0;
+  #closed = false;
 
   /** Connects when first used. Fails with `ETCD_INVALID_ENDPOINT` or `ETCD_TLS_INVALID`. */
   constructor(options: EtcdClientOptions) {
@@ -140,8 +141,10 @@ export class EtcdClient {
     this.#connections = options.endpoints.map((endpoint) => {
       const address = parseEndpoint(endpoint);
       const security = securityOf(address, context, tls.serverName);
-      const client = new Client(address.authority, security.credentials, { ...channelOptions, ...security.options });
-      return { endpoint, client };
+      const giveUp = new AbortController();
+      const { target, options: more } = abandonable(address.authority, giveUp.signal);
+      const client = new Client(target, security.credentials, { ...channelOptions, ...security.options, ...more });
+      return { endpoint, client, giveUp };
     });
   }
 
@@ -221,8 +224,15 @@ export class EtcdClient {
     );
   }
 
+  /** Calls that a server has got may still have their answers; those that wait for a connection fail. Idempotent. */
   close(): void {
-    for (const { client } of this.#connections) client.close();
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const { client, giveUp } of this.#connections) {
+      const connected = isConnected(client);
+      client.close();
+      if (!connected) giveUp.abort();
+    }
   }
 
   #unary<Q, R>(method: MethodDefinition<Q, R>, request: Q, repeatable: boolean, options: CallOptions = {}): Promise<R> {
@@ -257,25 +267,28 @@ export class EtcdClient {
     options: CallOptions,
     attempt: (connection: Connection, deadlineMs: number) => Promise<T>,
   ): Promise<T> {
+    const { deadlineMs = this.#deadlineMs, signal } = options;
     const count = this.#connections.length;
-    const end = performance.now() + (options.deadlineMs ?? this.#deadlineMs);
+    const end = performance.now() + deadlineMs;
+    const leftMs = (): number => Math.max(1, end - performance.now());
     for (let tried = 0; ; tried++) {
-      if (options.signal?.aborted) throw new EtcdError('ETCD_CANCELLED', status.CANCELLED, 'cancelled by the caller');
+      if (signal?.aborted) throw cancelled('cancelled by the caller');
+      if (this.#closed) throw cancelled(closedMessage);
       const at = (this.#preferred + tried) % count;
       const connection = this.#connections[at]!;
-      const { endpoint, client } = connection;
-      const isConnected = (): boolean => client.getChannel().getConnectivityState(false) === connectivityState.READY;
-      const left = Math.max(1, end - performance.now());
       const others = count - tried - 1;
-      const deadlineMs = others > 0 && !isConnected() ? Math.min(connectMs, left / (others + 1)) : left;
+      // Only connecting is cut short for the others' sake. A call that has begun has all the time that is left: it is slow
+      // for a reason, and nobody knows whether it has been done.
+      if (others > 0 && !(await connects(connection.client, Math.min(connectMs, leftMs() / (others + 1)), signal)))
+        continue;
       try {
-        const result = await attempt(connection, deadlineMs);
+        const result = await attempt(connection, leftMs());
         this.#preferred = at;
         return result;
       } catch (error) {
         if (!isServiceError(error)) throw error;
-        const elsewhere = neverSent(error, isConnected()) || (repeatable && error.code === status.UNAVAILABLE);
-        if (!elsewhere || others <= 0) throw toEtcdError(error, endpoint);
+        const elsewhere = neverSent(error) || (repeatable && error.code === status.UNAVAILABLE);
+        if (!elsewhere || others <= 0) throw toEtcdError(error, connection.endpoint);
       }
     }
   }

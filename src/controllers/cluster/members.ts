@@ -27,8 +27,12 @@ export type MemberViews = ReadonlyMap<string, MemberView>;
 export const SILENT_AFTER = 2;
 /** A member so many entries behind has fallen behind: etcd itself lets no more than this wait to be applied. */
 const LAG_ENTRIES = 5_000;
-/** A disk that could not be read this often (kubelet waits 10, 20, 40 seconds between tries) is not going to be. */
-const CRASHES_UNTIL_LOST = 4;
+/**
+ * A disk that was tried again this often and could not be read is not going to be (the kubelet waits 10, 20, 40 seconds between
+ * tries). Starts that did not end at once may be years apart, or take long over a large log: then only more of them count.
+ */
+const TRIES_UNTIL_LOST = { atOnce: 2, ever: 4 } as const;
+const AT_ONCE_MS = 60_000;
 
 export interface MemberObserved {
   readonly name: string;
@@ -109,7 +113,7 @@ function stateOf(
   if (end && (end.waits || !answered)) {
     const { text, verdict } = input.crash(end.message);
     const words = `it ended with status ${end.exitCode}${text === '' ? '' : `: ${text}`}`;
-    const often = end.restarts >= CRASHES_UNTIL_LOST;
+    const often = end.restarts >= TRIES_UNTIL_LOST[end.atOnce ? 'atOnce' : 'ever'];
     // The first start of a learner may have come before its time, and it has no data to lose yet.
     const lost = neverStarted(input, name) ? verdict !== undefined && often : verdict === 'lost' || (verdict && often);
     if (lost) return { state: 'Lost', message: words };
@@ -184,6 +188,8 @@ interface End {
   readonly exitCode: number;
   readonly message?: string;
   readonly restarts: number;
+  /** It had only just begun. */
+  readonly atOnce: boolean;
   /** It has not been started again yet. */
   readonly waits: boolean;
 }
@@ -197,9 +203,10 @@ function endOf(pod: Live<Pod>): End | undefined {
   for (const { state, lastState, restartCount } of unwell) {
     const ended = state?.terminated ?? lastState?.terminated;
     if (!ended) continue;
-    const { exitCode, message } = ended;
+    const { exitCode, message, startedAt = '', finishedAt = '' } = ended;
+    const atOnce = Date.parse(finishedAt) - Date.parse(startedAt) < AT_ONCE_MS;
     const waits = state?.running === undefined;
-    return { exitCode, ...(message === undefined ? {} : { message }), restarts: restartCount ?? 0, waits };
+    return { exitCode, ...(message === undefined ? {} : { message }), restarts: restartCount ?? 0, atOnce, waits };
   }
   return undefined;
 }

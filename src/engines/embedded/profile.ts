@@ -70,7 +70,7 @@ function member(input: MemberInput): MemberParts {
         // A snapshot's compression and the log's fsyncs share these threads: with the usual 4, one would wait for the other.
         { name: 'UV_THREADPOOL_SIZE', value: '8' },
       ],
-      ...serving(input, { periodSeconds: 1, failureThreshold: 3 }),
+      ...serving(input, { periodSeconds: 1, failureThreshold: 3 }, 60),
     },
     initContainers: [],
     ...(input.archive === undefined

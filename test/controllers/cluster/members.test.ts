@@ -24,10 +24,12 @@ function look({ pod = memberPod('c', 2), view = {}, says = {}, ...rest }: Look =
 }
 
 /** A pod whose container ended, and either waits to be started again or runs again. */
-function ended(message: string, { restarts = 1, runs = false, init = false } = {}): Live<Pod> {
+function ended(message: string, { restarts = 1, runs = false, init = false, ran = 1 } = {}): Live<Pod> {
   const pod = memberPod('c', 2, { ready: false });
   const now = runs ? { running: {} } : { waiting: { reason: 'CrashLoopBackOff', message: 'back-off' } };
-  const one = { name: 'x', restartCount: restarts, state: now, lastState: { terminated: { exitCode: 1, message } } };
+  const [startedAt, finishedAt] = [0, ran].map((second) => new Date(second * 1000).toISOString());
+  const terminated = { exitCode: 1, message, startedAt, finishedAt };
+  const one = { name: 'x', restartCount: restarts, state: now, lastState: { terminated } };
   const statuses = init ? { initContainerStatuses: [one] } : { containerStatuses: [one] };
   return { ...pod, status: { ...pod.status, phase: init ? 'Pending' : 'Running', ...statuses } };
 }
@@ -95,7 +97,21 @@ describe('how a member is', () => {
       'Lost',
     ],
     ['a disk that cannot be read may be so for a moment', { pod: ended('WAL_CORRUPT: bad'), view: null }, 'Dead'],
-    ['and is lost when it stays so', { pod: ended('WAL_CORRUPT: bad', { restarts: 4 }), view: null }, 'Lost'],
+    [
+      'and is lost when it was tried twice more',
+      { pod: ended('WAL_CORRUPT: bad', { restarts: 2 }), view: null },
+      'Lost',
+    ],
+    [
+      'years ago it may have been tried for another reason',
+      { pod: ended('WAL_CORRUPT: bad', { restarts: 3, ran: 60 }), view: null },
+      'Dead',
+    ],
+    [
+      'a large log that is read for long is tried more often',
+      { pod: ended('WAL_CORRUPT: bad', { restarts: 4, ran: 60 }), view: null },
+      'Lost',
+    ],
     ['what else ends it often is no loss', { pod: ended('bad flag', { restarts: 40 }), view: null }, 'Dead'],
     [
       'a learner that started before its time has lost nothing',
@@ -104,7 +120,7 @@ describe('how a member is', () => {
     ],
     [
       'one that never comes further has',
-      { pod: ended('NODE_REMOVED: was', { restarts: 4 }), view: null, list: learner },
+      { pod: ended('NODE_REMOVED: was', { restarts: 2 }), view: null, list: learner },
       'Lost',
     ],
   ];
