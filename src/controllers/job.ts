@@ -14,7 +14,7 @@ import {
   type Verb,
 } from '../jobs/result.ts';
 import type { Job, Pod } from '../kube/kinds.ts';
-import type { Live, Manifest, OwnerReference } from '../kube/objects.ts';
+import { controllerOf, type KubeObject, type Live, type Manifest, type OwnerReference } from '../kube/objects.ts';
 import { type Component, type Labels, objectLabels, podLabels } from './labels.ts';
 import { PORTS } from './names.ts';
 import { containerSecurityContext, type PodSettings, podBasics } from './restricted.ts';
@@ -25,8 +25,8 @@ export const JOB_CONTAINER = 'job';
 /** A Job that hangs ends after this long; a whole archive of the largest embedded state takes minutes. */
 export const JOB_DEADLINE_SECONDS = 3600;
 /** How long a Job and its log stay to be looked at once its result is recorded. */
-export const KEEP_DONE_SECONDS = 300;
-export const KEEP_FAILED_SECONDS = 3600;
+const KEEP_DONE_SECONDS = 300;
+const KEEP_FAILED_SECONDS = 3600;
 
 export interface JobInput {
   readonly name: string;
@@ -116,6 +116,38 @@ export type JobState =
   | { readonly kind: 'failed'; readonly code: string; readonly message: string }
   /** It has ended well, but its result can no longer be read: its pod was removed, or left no message. */
   | { readonly kind: 'lost' };
+
+/** The Jobs among these that `owner` controls. */
+export function ownJobs(owner: Live<KubeObject>, jobs: readonly Live<Job>[]): readonly Live<Job>[] {
+  return jobs.filter((job) => controllerOf(job)?.uid === owner.metadata.uid);
+}
+
+/** The first of these names that there is a Job of, and how it does. */
+export function currentJob(
+  own: readonly Live<Job>[],
+  names: readonly string[],
+  pods: readonly Live<Pod>[],
+  now: Date,
+): [Live<Job>, JobState] | [undefined, undefined] {
+  const job = names.map((name) => own.find(({ metadata }) => metadata.name === name)).find((one) => one !== undefined);
+  return job ? [job, readJob(job, pods, now)] : [undefined, undefined];
+}
+
+export interface ExpireJob {
+  readonly kind: 'expireJob';
+  readonly name: string;
+  readonly seconds: number;
+}
+
+/** Jobs get their end only after their result is recorded: an operator that was away must still find it. */
+export function expiries(own: readonly Live<Job>[]): ExpireJob[] {
+  return own
+    .filter(({ spec, metadata }) => spec['ttlSecondsAfterFinished'] === undefined && !metadata.deletionTimestamp)
+    .map((job) => {
+      const good = job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True');
+      return { kind: 'expireJob', name: job.metadata.name, seconds: good ? KEEP_DONE_SECONDS : KEEP_FAILED_SECONDS };
+    });
+}
 
 /** How long after a Job's end its pod may still show up in the watch. */
 const LAST_WORDS_MS = 10_000;

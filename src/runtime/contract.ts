@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client';
 import type { Selection } from '../kube/contract.ts';
+import type { ElectionOptions } from '../kube/lease.ts';
 import type { Key, KubeObject, Live, ResourceType } from '../kube/objects.ts';
 import type { Log } from '../log.ts';
 import type { Clock } from './clock.ts';
@@ -76,17 +77,10 @@ export interface ControllerDefinition<T extends KubeObject = KubeObject> {
 /** A running process part beside the controllers; stops when `signal` aborts. */
 export type Runnable = (signal: AbortSignal) => Promise<void>;
 
-export interface LeaderOptions {
-  /** Namespace and name of the Lease. */
-  readonly namespace: string;
-  readonly name: string;
-  /** Who we are: unique per process (pod name plus a random part). */
-  readonly identity: string;
-  /** 15 000 / 10 000 / 2 000 unless told, in milliseconds. */
-  readonly leaseDurationMs?: number;
-  readonly renewDeadlineMs?: number;
-  readonly retryPeriodMs?: number;
-}
+export type LeaderOptions = Pick<
+  ElectionOptions,
+  'namespace' | 'name' | 'identity' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'
+>;
 
 export interface Manager {
   /** The cache of a kind; made (and started with the manager) at the first call, shared by kind and selection. */

@@ -7,7 +7,7 @@ import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } f
 import { POLICY } from '../labels.ts';
 import type { Latest } from '../latest.ts';
 import { byLabel, type Selections, selections, type World } from '../world.ts';
-import { writeStatus } from '../writes.ts';
+import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.ts';
 import { no, type PolicyAction, type PolicyObserved, planPolicy, type RunKind } from './plan.ts';
 import type { Verdict } from './status.ts';
 
@@ -85,9 +85,19 @@ export function policyController<P extends ScheduledPolicy, R extends ScheduledR
       ...options.look(policy, theirs, (near) => keyOf({ namespace, name: near })),
       ...(told === undefined ? {} : { toldLate: told }),
     };
-    const plan = planPolicy(runs, observed, new Date(context.now));
-    for (const action of plan.actions) await act(key, namespace, policy, action, context);
-    return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
+    const now = new Date(context.now);
+    const { actions, requeueAfterMs } = planPolicy(runs, observed, now);
+    for (const action of actions) {
+      try {
+        await act(key, namespace, policy, action, context);
+      } catch (error) {
+        if (action.kind !== 'create' || !isRefusal(error)) throw error;
+        const instead = planPolicy(runs, { ...observed, refused: messageOf(error) }, now);
+        for (const other of instead.actions) await act(key, namespace, policy, other, context);
+        return { requeueAfterMs: Math.min(REFUSED_RETRY_MS, instead.requeueAfterMs ?? REFUSED_RETRY_MS) };
+      }
+    }
+    return requeueAfterMs === undefined ? {} : { requeueAfterMs };
   }
 
   async function act(

@@ -36,6 +36,8 @@ export interface PolicyObserved<P extends ScheduledPolicy, R extends ScheduledRu
   readonly runs: readonly Live<R>[];
   /** What keeps runs from being made at all. */
   readonly obstacle?: Verdict | undefined;
+  /** Why the run that is due could not be made just now. */
+  readonly refused?: string;
   /** Names of runs that somebody still needs. */
   readonly needed?: ReadonlySet<string>;
   /** The scheduled time, in milliseconds since 1970, whose lateness was told already. */
@@ -114,7 +116,7 @@ function carryOut<P extends ScheduledPolicy, R extends ScheduledRun>(
   running: readonly Live<R>[],
 ): PolicyPlan {
   const { kind, observed } = look;
-  const { policy, toldLate, obstacle } = observed;
+  const { policy, toldLate, obstacle, refused } = observed;
   const { run } = kind;
   const zone = policy.spec.timeZone;
   const nextOf = (next: Date | undefined) => (next ? { next } : {});
@@ -159,6 +161,10 @@ function carryOut<P extends ScheduledPolicy, R extends ScheduledRun>(
       if (pending.length > 0 && policy.spec.concurrencyPolicy === 'Allow') {
         const message = `${pending.map(({ metadata }) => metadata.name).join(', ')} cannot start yet: no further ones are added`;
         return settle(look, yes('WaitingForRunning', message), nextOf(next));
+      }
+      if (refused !== undefined) {
+        const message = `the ${run} of ${timestamp(scheduled)} cannot be made, and is tried again: ${refused}`;
+        return settle(look, no('Refused', message), nextOf(next));
       }
       const actions: PolicyAction[] = running
         .filter(({ metadata }) => decision.replaces.includes(metadata.name) && !metadata.deletionTimestamp)

@@ -19,6 +19,7 @@ import {
 } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
 import { podReady } from '../cluster/members.ts';
+import { ownJobs } from '../job.ts';
 import { CLUSTER, isMember, RESTORE } from '../labels.ts';
 import { jobNames } from '../names.ts';
 import { Polls, type Question } from '../polls.ts';
@@ -26,7 +27,7 @@ import { followJobs, progressOf, progressPolls } from '../progress.ts';
 import { byLabel, jobsOf, selections, type World } from '../world.ts';
 import { createOnce, expireJob, messageOf, Refusals, writeStatus } from '../writes.ts';
 import type { Proof, RestoreAction, RestoreObserved } from './observed.ts';
-import { ends, ownJobs, planRestore } from './plan.ts';
+import { ends, planRestore } from './plan.ts';
 import { isOfRestore } from './preconditions.ts';
 
 export const RESTORE_CONTROLLER = 'restore';
@@ -128,7 +129,7 @@ export function restoreController(world: World): RestoreController {
     targetKey: Key,
     now: Date,
   ) {
-    if (!target) return followJobs(world, progress, key, ownJobs(known), known.pods, now);
+    if (!target) return followJobs(world, progress, key, ownJobs(known.restore, known.jobs), known.pods, now);
     const fetching = members(targetKey).filter((pod) =>
       pod.status?.initContainerStatuses?.some(({ state }) => state?.running !== undefined),
     );

@@ -8,6 +8,7 @@ import type { Progress } from '../../jobs/result.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { Job, PersistentVolumeClaim, Pod } from '../../kube/kinds.ts';
 import type { Live, Manifest } from '../../kube/objects.ts';
+import type { ExpireJob } from '../job.ts';
 import type { PodSettings } from '../restricted.ts';
 
 /** A member's data at the archive's revision, or why they cannot be had. */
@@ -39,7 +40,7 @@ export interface RestoreObserved {
 
 export type RestoreAction =
   | { readonly kind: 'createJob'; readonly job: Manifest }
-  | { readonly kind: 'expireJob'; readonly name: string; readonly seconds: number }
+  | ExpireJob
   | { readonly kind: 'createCluster'; readonly cluster: Manifest }
   | { readonly kind: 'status'; readonly status: RaftRestoreStatus }
   | { readonly kind: 'event'; readonly event: EventInput };

@@ -8,10 +8,9 @@ import type { RaftCluster } from '../../api/cluster.ts';
 import { findCondition, isTrue } from '../../api/conditions.ts';
 import { profileOf } from '../../engines/open.ts';
 import { type ArchiveResult, isArchiveResult, type Progress } from '../../jobs/result.ts';
-import type { Job } from '../../kube/kinds.ts';
-import { controllerOf, type Live, ownedBy } from '../../kube/objects.ts';
+import { type Live, ownedBy } from '../../kube/objects.ts';
 import { note, warning } from '../events.ts';
-import { checksumInHex, type JobState, KEEP_DONE_SECONDS, KEEP_FAILED_SECONDS, readJob } from '../job.ts';
+import { checksumInHex, currentJob, expiries, ownJobs } from '../job.ts';
 import { same } from '../manifests.ts';
 import { jobNames, memberNames } from '../names.ts';
 import { archiveFacts } from '../snapshot/status.ts';
@@ -27,7 +26,8 @@ const final = /^(ARCHIVE_|STORE_KEY_|ENGINE_UNKNOWN|JOB_)/;
 export function planRestore(observed: RestoreObserved, now: Date): RestorePlan {
   const { restore } = observed;
   if (restore.metadata.deletionTimestamp !== undefined) return { actions: [] };
-  if (restore.status?.completionTime !== undefined) return { actions: expiries(observed) };
+  if (restore.status?.completionTime !== undefined)
+    return { actions: expiries(ownJobs(observed.restore, observed.jobs)) };
   const source = sourceOf(observed);
   if (source.kind === 'waits') return waits(observed, source.reason, source.message, now);
   if (source.kind === 'rejected') return ends(observed, 'Rejected', source.message, now);
@@ -42,8 +42,10 @@ function verifying(observed: RestoreObserved, archive: Archive, now: Date): Rest
     return taken.final
       ? ends(observed, 'Rejected', taken.message, now)
       : waits(observed, taken.reason, taken.message, now);
-  const [job, state] = currentJob(observed, now);
-  if (!job || !state) return startVerifying(observed, archive, jobNames.verify(observed.restore.metadata.name), now);
+  const { name } = observed.restore.metadata;
+  const own = ownJobs(observed.restore, observed.jobs);
+  const [job, state] = currentJob(own, [jobNames.verifyAgain(name), jobNames.verify(name)], observed.pods, now);
+  if (!job || !state) return startVerifying(observed, archive, jobNames.verify(name), now);
   switch (state.kind) {
     case 'starting':
       return runs(observed, 'Verifying', state.obstacle ?? 'the Job that verifies the archive is starting', now, {
@@ -82,19 +84,6 @@ function verifying(observed: RestoreObserved, archive: Archive, now: Date): Rest
         ? verified(observed, archive, state.result, now)
         : ends(observed, 'Failed', 'the Job left the result of another task', now);
   }
-}
-
-function currentJob(observed: RestoreObserved, now: Date): [Live<Job>, JobState] | [undefined, undefined] {
-  const { name } = observed.restore.metadata;
-  const own = ownJobs(observed);
-  const job =
-    own.find(({ metadata }) => metadata.name === jobNames.verifyAgain(name)) ??
-    own.find(({ metadata }) => metadata.name === jobNames.verify(name));
-  return job ? [job, readJob(job, observed.pods, now)] : [undefined, undefined];
-}
-
-export function ownJobs({ restore, jobs }: Pick<RestoreObserved, 'restore' | 'jobs'>): readonly Live<Job>[] {
-  return jobs.filter((job) => controllerOf(job)?.uid === restore.metadata.uid);
 }
 
 function startVerifying(observed: RestoreObserved, archive: Archive, name: string, now: Date): RestorePlan {
@@ -159,7 +148,7 @@ function verified(observed: RestoreObserved, archive: Archive, result: ArchiveRe
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: note('RestoreVerified', 'VerifyArchive', message) },
-      ...expiries(observed),
+      ...expiries(ownJobs(observed.restore, observed.jobs)),
     ],
   };
 }
@@ -269,7 +258,7 @@ function succeeds(
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: note('RestoreCompleted', 'CompareData', message) },
-      ...expiries(observed),
+      ...expiries(ownJobs(observed.restore, observed.jobs)),
     ],
   };
 }
@@ -334,15 +323,11 @@ export function ends(
     { completed: true },
   );
   const event = warning(reason === 'Rejected' ? 'RestoreRejected' : 'RestoreFailed', 'Restore', message);
-  return { actions: [{ kind: 'status', status }, { kind: 'event', event }, ...expiries(observed)] };
-}
-
-function expiries(observed: RestoreObserved): RestoreAction[] {
-  return ownJobs(observed)
-    .filter(({ spec, metadata }) => spec['ttlSecondsAfterFinished'] === undefined && !metadata.deletionTimestamp)
-    .map((job) => {
-      const good = job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True');
-      const seconds = good ? KEEP_DONE_SECONDS : KEEP_FAILED_SECONDS;
-      return { kind: 'expireJob', name: job.metadata.name, seconds };
-    });
+  return {
+    actions: [
+      { kind: 'status', status },
+      { kind: 'event', event },
+      ...expiries(ownJobs(observed.restore, observed.jobs)),
+    ],
+  };
 }

@@ -9,12 +9,13 @@ import { addFinalizer, removeFinalizer } from '../../kube/finalizers.ts';
 import { configMaps, jobs, pods } from '../../kube/kinds.ts';
 import { type Key, type KubeObject, keyOf, type Live, type ResourceType, refOf } from '../../kube/objects.ts';
 import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } from '../../runtime/contract.ts';
+import { ownJobs } from '../job.ts';
 import { SNAPSHOT } from '../labels.ts';
 import { jobNames } from '../names.ts';
 import { followJobs, progressPolls } from '../progress.ts';
 import { byLabel, jobsOf, selections, type World } from '../world.ts';
 import { createOnce, expireJob, namespaceEnds, Refusals, writeStatus } from '../writes.ts';
-import { ARCHIVE_FINALIZER, ownJobs, planSnapshot, type SnapshotAction, type SnapshotObserved } from './plan.ts';
+import { ARCHIVE_FINALIZER, planSnapshot, type SnapshotAction, type SnapshotObserved } from './plan.ts';
 
 export const SNAPSHOT_CONTROLLER = 'snapshot';
 
@@ -49,7 +50,7 @@ export function snapshotController(world: World, recheckStore: (key: Key) => voi
       pods: views.pods.byIndex('snapshot', key),
     };
     const ended = snapshot.status?.completionTime !== undefined || snapshot.metadata.deletionTimestamp !== undefined;
-    const progress = followJobs(world, polls, key, ended ? [] : ownJobs(known), known.pods, now);
+    const progress = followJobs(world, polls, key, ended ? [] : ownJobs(known.snapshot, known.jobs), known.pods, now);
     const observed: SnapshotObserved = {
       ...known,
       settings: world.settings,

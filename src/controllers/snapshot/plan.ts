@@ -6,10 +6,10 @@ import type { RaftSnapshotStore } from '../../api/store.ts';
 import { type ArchiveResult, isArchiveResult, type Progress } from '../../jobs/result.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { Job, Pod } from '../../kube/kinds.ts';
-import { controllerOf, type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
+import { type Live, type Manifest, ownedBy } from '../../kube/objects.ts';
 import { quorumOf } from '../cluster/quorum.ts';
 import { note, warning } from '../events.ts';
-import { type JobState, KEEP_DONE_SECONDS, KEEP_FAILED_SECONDS, readJob } from '../job.ts';
+import { currentJob, type ExpireJob, expiries, ownJobs, readJob } from '../job.ts';
 import { same } from '../manifests.ts';
 import { archiveKey, jobNames } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
@@ -38,7 +38,7 @@ export type SnapshotAction =
   | { readonly kind: 'createJob'; readonly job: Manifest }
   | { readonly kind: 'deleteJob'; readonly name: string; readonly uid: string }
   /** The result is recorded: the Job and its log may go after so long. */
-  | { readonly kind: 'expireJob'; readonly name: string; readonly seconds: number }
+  | ExpireJob
   | { readonly kind: 'status'; readonly status: RaftSnapshotStatus }
   | { readonly kind: 'event'; readonly event: EventInput };
 
@@ -53,9 +53,12 @@ const RETRY_DELETE_MS = 30_000;
 export function planSnapshot(observed: SnapshotObserved, now: Date): SnapshotPlan {
   const { snapshot } = observed;
   if (snapshot.metadata.deletionTimestamp !== undefined) return planDeletion(observed, now);
-  if (snapshot.status?.completionTime !== undefined) return { actions: expiries(observed) };
+  if (snapshot.status?.completionTime !== undefined)
+    return { actions: expiries(ownJobs(observed.snapshot, observed.jobs)) };
   const finalizer = wantsFinalizer(snapshot) ? [{ kind: 'addFinalizer' } as const] : [];
-  const [job, state] = currentJob(observed, now);
+  const { name } = observed.snapshot.metadata;
+  const own = ownJobs(observed.snapshot, observed.jobs);
+  const [job, state] = currentJob(own, [jobNames.saveAgain(name), jobNames.save(name)], observed.pods, now);
   if (!job || !state) return start(observed, finalizer, now);
   switch (state.kind) {
     case 'starting':
@@ -82,19 +85,6 @@ export function planSnapshot(observed: SnapshotObserved, now: Date): SnapshotPla
       });
     }
   }
-}
-
-export function ownJobs({ snapshot, jobs }: Pick<SnapshotObserved, 'snapshot' | 'jobs'>): readonly Live<Job>[] {
-  return jobs.filter((job) => controllerOf(job)?.uid === snapshot.metadata.uid);
-}
-
-function currentJob(observed: SnapshotObserved, now: Date): [Live<Job>, JobState] | [undefined, undefined] {
-  const { name } = observed.snapshot.metadata;
-  const own = ownJobs(observed);
-  const job =
-    own.find(({ metadata }) => metadata.name === jobNames.saveAgain(name)) ??
-    own.find(({ metadata }) => metadata.name === jobNames.save(name));
-  return job ? [job, readJob(job, observed.pods, now)] : [undefined, undefined];
 }
 
 function jobInput({ snapshot, cluster, settings }: SnapshotObserved, store: Live<RaftSnapshotStore>, name: string) {
@@ -234,7 +224,7 @@ function succeed(observed: SnapshotObserved, result: ArchiveResult, job: Live<Jo
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: note('SnapshotCompleted', 'TakeSnapshot', message) },
-      ...expiries(observed),
+      ...expiries(ownJobs(observed.snapshot, observed.jobs)),
     ],
   };
 }
@@ -247,26 +237,15 @@ function fail(observed: SnapshotObserved, why: string, now: Date): SnapshotPlan 
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: warning('SnapshotFailed', 'TakeSnapshot', message) },
-      ...expiries(observed),
+      ...expiries(ownJobs(observed.snapshot, observed.jobs)),
     ],
   };
-}
-
-/** Jobs get their end only after their result is recorded: an operator that was away must still find it. */
-function expiries(observed: SnapshotObserved): SnapshotAction[] {
-  return ownJobs(observed)
-    .filter(({ spec, metadata }) => spec['ttlSecondsAfterFinished'] === undefined && !metadata.deletionTimestamp)
-    .map((job) => {
-      const good = job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True');
-      const seconds = good ? KEEP_DONE_SECONDS : KEEP_FAILED_SECONDS;
-      return { kind: 'expireJob', name: job.metadata.name, seconds };
-    });
 }
 
 function planDeletion(observed: SnapshotObserved, now: Date): SnapshotPlan {
   const { snapshot, store } = observed;
   if (!snapshot.metadata.finalizers?.includes(ARCHIVE_FINALIZER)) return { actions: [] };
-  const own = ownJobs(observed);
+  const own = ownJobs(observed.snapshot, observed.jobs);
   const saves = own.filter(({ metadata }) => metadata.name !== jobNames.remove(snapshot.metadata.name));
   const removal = own.find(({ metadata }) => metadata.name === jobNames.remove(snapshot.metadata.name));
   // A Job that still writes would put the archive back.
