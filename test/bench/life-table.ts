@@ -119,7 +119,7 @@ function print(rounds: readonly Round[], engines: readonly EngineName[]): void {
       const show = (value: number) => (unit === 's' ? value.toFixed(2) : Math.round(value).toString());
       const middle = median(ours);
       const ratio = pairs.length === 0 ? undefined : median(pairs.map(({ own, other }) => own / other));
-      const holds = 'most' in limit ? middle <= limit.most : ratio !== undefined && ratio <= limit.times;
+      const [figure, most] = 'most' in limit ? [middle, limit.most] : [ratio, limit.times];
       console.log(
         [
           engine.padEnd(10),
@@ -128,7 +128,7 @@ function print(rounds: readonly Round[], engines: readonly EngineName[]): void {
           (pairs.length === 0 ? '' : `${show(median(pairs.map(({ other }) => other)))} ${unit}`).padStart(12),
           (ratio === undefined ? '' : ratio.toFixed(2)).padStart(8),
           ('most' in limit ? `${limit.most} ${unit}` : `x ${limit.times}`).padStart(10),
-          holds ? '  yes' : '  NO',
+          figure === undefined ? '' : figure <= most ? '  yes' : '  NO',
         ].join(''),
       );
     }

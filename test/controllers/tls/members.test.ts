@@ -61,7 +61,7 @@ describe('what members are given', () => {
 
   test.each([
     ['3.6.8', '--peer-skip-client-san-verification=true'],
-    ['3.5.21', '--experimental-peer-skip-client-san-verification=true'],
+    ['3.5.26', '--experimental-peer-skip-client-san-verification=true'],
   ])('etcd %s knows its peers by their CA, and does not ask DNS for them', (version, flag) => {
     const { spec } = memberTemplate(input({ engine: { type: 'Etcd', version } }));
     expect((spec.containers[0] as unknown as { args: string[] }).args).toContain(flag);

@@ -20,7 +20,11 @@ describe('versions of etcd', () => {
     ['3.6.8', 'latest', '"latest" is no version: write it as 3.6.8'],
     ['3.6.8', '3.6', '"3.6" is no version'],
     ['3.6.8', '', '"" is no version'],
-    ['3.5.10', '3.5.10', 'too old: 3.5.11'],
+    ['3.5.25', '3.5.25', 'too old: 3.5.26'],
+    ['3.5.26', '3.5.26', 'same'],
+    ['3.5.20', '3.5.26', 'patch'],
+    ['3.5.26', '3.6.8', 'minor'],
+    ['3.5.25', '3.6.8', 'update to 3.5.26 before 3.6.8'],
     ['main', '3.6.8', 'the members say that they run "main"'],
   ])('from %j to %j: %s', (from, to, expected) => {
     const change = versionChange(from, to);
