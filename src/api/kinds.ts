@@ -118,6 +118,7 @@ export const raftCluster: KindDefinition<RaftCluster> = {
     column('Next-Snapshot', 'string', '.status.nextSnapshotTime', 'When the next snapshot is due.'),
     age,
     condition('Ready', 'reason', 'Reason', 'Why the cluster is ready or not.', 1),
+    condition('Progressing', 'reason', 'Progress', 'What is being done, or what keeps it from being done.', 1),
     column('Revision', 'integer', '.status.revision', 'The revision of the data.', 1),
     column('Version', 'string', '.status.version', 'The version that the members run.', 1),
     column('Cluster-ID', 'string', '.status.clusterId', 'The id of the Raft cluster.', 1),

@@ -32,6 +32,8 @@ export interface Condition {
 export interface ContainerStatus {
   readonly name: string;
   readonly ready?: boolean;
+  /** Its startup probe has passed since it was last started. */
+  readonly started?: boolean;
   readonly restartCount?: number;
   readonly image?: string;
   readonly state?: ContainerState;

@@ -78,6 +78,8 @@ function explainPlain(error: Error): Error {
 }
 
 function explainSecure(error: Error, isSecured: boolean): Error {
+  // Of a name with several addresses, none of which could be connected to. It has the first one's code.
+  if (error instanceof AggregateError) return error;
   const { code = '', syscall } = error as NodeJS.ErrnoException;
   // In TLS 1.3 the other side looks at our certificate only when this side believes that all is well.
   const isRefusal = code === 'ECONNRESET' || code === 'EPIPE' || code.startsWith('ERR_SSL');

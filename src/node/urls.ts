@@ -8,7 +8,8 @@ export function parseUrls(flag: string, text: string): string[] {
     if (!url) throw wrongFlag(flag, `${JSON.stringify(part)} is not a URL such as https://host:port`);
     if (url.protocol !== 'http:' && url.protocol !== 'https:')
       throw wrongFlag(flag, `${part}: only http and https are spoken`);
-    if (url.port === '') throw wrongFlag(flag, `${part}: the URL needs a port`);
+    if (url.port === '')
+      throw wrongFlag(flag, `${part}: the URL needs a port, and another than 80 for http and 443 for https`);
     if ((url.pathname !== '/' && url.pathname !== '') || url.search !== '' || url.username !== '') {
       throw wrongFlag(flag, `${part}: the URL must be ${url.protocol}//host:port and nothing more`);
     }

@@ -70,9 +70,9 @@ export class Core {
    * have before it restarted. Only the leader's own word (§3.10) overrides that, since it forswears its lease with it.
    */
   silence = 0;
-  /** The leader that this follower had has ended, and its timer runs for its turn to stand. */
-  isOrphan = false;
-  /** A pre-vote that was refused in this tick since this member was in touch with a leader. */
+  /** The leader that this member had has ended, and it knows of no other. */
+  ended: MemberId | null = null;
+  /** The last candidacy in this tick that was ignored since this member was in touch with a leader. */
   early: Extract<Message, { type: 'vote' }> | null = null;
   uncommittedBytes = 0;
   /** Leadership is being handed over, or was and its outcome is not known yet. */
@@ -144,7 +144,6 @@ export class Core {
 
   resetElectionTimer(): void {
     const { electionTicks, random } = this.settings;
-    this.isOrphan = false;
     this.electionElapsed = 0;
     this.electionTimeout = electionTicks + Math.floor(random() * electionTicks);
   }
@@ -162,6 +161,7 @@ export class Core {
     if (this.role === 'leader') this.#leaveLeadership();
     this.role = 'follower';
     this.leader = leader;
+    if (leader !== null) this.ended = null;
     this.votes.clear();
   }
 
@@ -202,6 +202,7 @@ export class Core {
   becomeLeader(): void {
     this.role = 'leader';
     this.leader = this.id;
+    this.ended = null;
     this.votes.clear();
     this.electionElapsed = 0;
     this.heartbeatElapsed = 0;

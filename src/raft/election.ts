@@ -2,13 +2,12 @@
 import { voteResult } from './configuration.ts';
 import type { Core } from './core.ts';
 import { compareIds } from './membership.ts';
-import { asTerm, type MemberId, type Message } from './types.ts';
+import { asTerm, type Configuration, type MemberId, type Message } from './types.ts';
 
 type Vote = Extract<Message, { type: 'vote' }>;
 type VoteResponse = Extract<Message, { type: 'voteResponse' }>;
 
 export function tickElection(core: Core): void {
-  core.early = null;
   core.electionElapsed++;
   if (core.electionElapsed >= core.electionTimeout && mayStand(core)) campaign(core);
 }
@@ -20,36 +19,56 @@ export function tickElection(core: Core): void {
  */
 export function onUnreachable(core: Core, member: MemberId): void {
   if (core.role !== 'follower' || member !== core.leader) return;
-  const turn = turnAfter(core, member);
+  const turn = turnAfter(core.configuration, member, core.id);
   if (turn >= 0) core.electionTimeout = core.settings.electionTicks + 1 + turn;
 }
 
 /**
- * The process that this member follows has ended: nobody is kept in office by waiting for the minimum election timeout
- * (§4.2.3). A lease that was vouched for is kept all the same, and nothing else rests on that time. Takes turns as above; whoever
- * heard of it first may have asked already.
+ * The process that this follower follows has ended: nobody is kept in office by waiting for the minimum election timeout
+ * (§4.2.3). A lease that was vouched for is kept all the same, and nothing else rests on that time. Takes turns as above.
  */
 export function onEnded(core: Core, member: MemberId): void {
-  if (core.role !== 'follower' || member !== core.leader) return;
-  const turn = turnAfter(core, member);
   core.becomeFollower(core.term, null);
-  if (turn >= 0) {
-    core.electionTimeout = core.electionElapsed + 1 + turn;
-    core.isOrphan = true;
-  }
-  if (core.early !== null && core.silence === 0) answerVote(core, core.early);
-  if (turn === 0) takeTurn(core);
+  core.ended = member;
+  const turn = turnAfter(core.configuration, member, core.id);
+  if (turn >= 0) core.electionTimeout = core.electionElapsed + Math.max(core.silence, 1) + turn;
 }
 
-/** At once, unless somebody else was faster. */
-function takeTurn(core: Core): void {
-  if (core.isOrphan && core.role === 'follower' && mayStand(core)) campaign(core);
+/** At once, when no other's turn comes before. */
+export function standFirst(core: Core): void {
+  const { ended, configuration, id } = core;
+  if (ended !== null && turnAfter(configuration, ended, id) === 0 && mayStand(core)) campaign(core);
 }
 
-/** The place of this member among those that may lead when `member` does no more; -1 when it is none of them. */
-function turnAfter({ id: self, configuration: { voters, votersOutgoing } }: Core, member: MemberId): number {
+/**
+ * A member asked whose log is behind this one's, so that it cannot win with too few others. Nobody waits then who is next after it,
+ * or who has asked already: that one heard too late of the end to grant it.
+ */
+function standNext(core: Core, asked: MemberId): void {
+  const { ended, configuration, role, id } = core;
+  if (ended === null || !mayStand(core)) return;
+  const isNext = turnAfter(configuration, ended, id) <= turnAfter(configuration, ended, asked) + 1;
+  if (role === 'preCandidate' || (role === 'follower' && isNext)) campaign(core);
+}
+
+/** Of those that stand because of one end: the longest log, or the first of several. `message` is one that may be granted. */
+function isBetter({ ended, log, configuration, id }: Core, { from, lastIndex, lastTerm }: Vote): boolean {
+  if (ended === null) return false;
+  if (lastIndex !== log.last || lastTerm !== log.lastTerm) return true;
+  return turnAfter(configuration, ended, from) < turnAfter(configuration, ended, id);
+}
+
+/** Two that are both granted what they ask for would split the votes, and all would wait for a timeout after all. */
+function withdraw(core: Core): void {
+  core.ended = null;
+  core.becomeFollower(core.term, null);
+  core.resetElectionTimer();
+}
+
+/** Whose turn it is among those that may lead when `member` does no more: 0 for the first, -1 for none of them. */
+function turnAfter({ voters, votersOutgoing }: Configuration, member: MemberId, whose: MemberId): number {
   const others = [...new Set([...voters, ...votersOutgoing])].filter((id) => id !== member).sort(compareIds);
-  return others.indexOf(self);
+  return others.indexOf(whose);
 }
 
 /** By its own decision, which is neither to break its word nor to ask for votes that it may not have. */
@@ -122,12 +141,12 @@ export function answerVote(core: Core, message: Vote): void {
   const eligible = message.term >= core.term && (open || (preVote && message.term > core.term));
   if (!eligible || !core.log.isUpToDate(message.lastIndex, message.lastTerm)) {
     core.send({ type: 'voteResponse', to, preVote, granted: false });
-    // Nobody whose log is behind this one can win with too few others: they need not wait for each other's turns.
-    if (eligible && preVote) takeTurn(core);
+    if (eligible && preVote) standNext(core, to);
     return;
   }
   if (preVote) {
     core.send({ type: 'voteResponse', to, term: message.term, preVote, granted: true });
+    if (isBetter(core, message)) withdraw(core);
     return;
   }
   core.vote = message.from;

@@ -131,6 +131,7 @@ export class Raft {
     const core = this.#core;
     switch (event.type) {
       case 'tick':
+        core.early = null;
         if (core.silence > 0) core.silence--;
         transfer.tickTransfer(core);
         if (core.role === 'leader') replication.tickLeader(core);
@@ -182,7 +183,7 @@ export class Raft {
         election.onUnreachable(core, event.member);
         return;
       case 'ended':
-        election.onEnded(core, event.member);
+        this.#ended(event.member);
         return;
     }
   }
@@ -278,7 +279,7 @@ export class Raft {
     switch (message.type) {
       case 'vote':
         if (!message.transfer && election.isInTouchWithLeader(core)) {
-          if (message.preVote) core.early = message;
+          core.early = message;
           return false;
         }
         if (!message.preVote) core.becomeFollower(message.term, null);
@@ -316,6 +317,15 @@ export class Raft {
     }
     core.resetElectionTimer();
     return true;
+  }
+
+  /** Whoever heard of it first may have asked already. */
+  #ended(member: MemberId): void {
+    const core = this.#core;
+    if (core.role !== 'follower' || core.leader !== member) return;
+    election.onEnded(core, member);
+    if (core.early === null) election.standFirst(core);
+    else this.#receive(core.early);
   }
 
   #persisted(id: number): void {

@@ -6,6 +6,7 @@ import type { WireMessage } from '../../src/node/codec.ts';
 import { frameOf } from '../../src/node/frames.ts';
 import { askToJoin, dial, type JoinRequest, type Meeting } from '../../src/node/hello.ts';
 import type { ClusterMember } from '../../src/node/identity.ts';
+import { dialUrl } from '../../src/node/secure.ts';
 import { type Peers, Transport, type TransportHandlers } from '../../src/node/transport.ts';
 import { asIndex, asMemberId, asTerm, type MemberId } from '../../src/raft/types.ts';
 import { freePorts, until } from './members.ts';
@@ -117,6 +118,39 @@ describe('two members', () => {
     expect(first.ended).toHaveLength(before);
     for (const socket of connections) socket.destroy();
     silent.close();
+  });
+
+  test('RS-07 over TLS as well a name whose addresses all refuse is no question of security', () => {
+    const refused = ['127.0.0.1', '::1'].map((address) => Object.assign(new Error(address), { code: 'ECONNREFUSED' }));
+    // As Node has it for a name with several addresses.
+    const error = Object.assign(new AggregateError(refused), { code: 'ECONNREFUSED' });
+    for (const scheme of ['http', 'https']) {
+      const { socket, explain } = dialUrl(`${scheme}://127.0.0.1:1`, undefined);
+      socket.on('error', () => {}).destroy();
+      expect(explain(error)).toBe(error);
+    }
+  });
+
+  test.each([
+    ['as soon as it is dialled', false],
+    ['as soon as it has answered', true],
+  ])('one that closes every connection %s is dialled less and less often', async (_, answers) => {
+    const { members, make, ports } = await twoMembers();
+    const dialled: number[] = [];
+    const server = createServer((socket) => {
+      dialled.push(performance.now());
+      socket.on('error', () => {});
+      if (!answers) socket.destroy();
+      else socket.once('data', () => socket.end(frameOf(Buffer.from(JSON.stringify({ ok: true, knowsYou: true })))));
+    });
+    await new Promise<void>((resolve) => server.listen(ports[1], '127.0.0.1', resolve));
+    const first = make(members[0]!);
+    await first.start();
+    await until('it was dialled often', async () => dialled.length > 8);
+    // 10 ms, and half as much again each time; timers may be a millisecond early.
+    expect(dialled[8]! - dialled[0]!).toBeGreaterThan(480);
+    expect(first.ended).toEqual([]);
+    server.close();
   });
 
   test('one whose name cannot be resolved is reached where it was last heard from', async () => {

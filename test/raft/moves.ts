@@ -45,6 +45,7 @@ const steady: readonly (readonly [what: number, weight: number])[] = [
   [1075, 0.1], // cut a link one way
   [1080, 0.6], // besiege a leader
   [1092, 0.3], // campaign
+  [1093, 0.6], // hear, rightly or not, that a member has ended
   [1085, 0.05], // join
 ];
 const steadyWeight = steady.reduce((sum, [, weight]) => sum + weight, 0);

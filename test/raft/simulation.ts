@@ -102,7 +102,7 @@ export class Simulation {
     else if (what < 920) this.#double(which);
     else if (what < 945) this.#stream(which, what < 925);
     else if (what < 965) this.#snapshot(member);
-    else if (what < 970) this.#crash(member, which % 3);
+    else if (what < 970) this.crash(member, which % 3, (at) => Math.floor(which / 3) % 2 ** (at + 1) >= 2 ** at);
     else if (what < 990) this.#restart(member);
     else if (what < 992) this.links.isolate(member, members);
     else if (what < 994) this.links.mend();
@@ -121,8 +121,11 @@ export class Simulation {
     else if (what < 1093) this.#act(member, () => member.step({ type: 'campaign' }));
     else if (what < 1095) {
       // True or not: whoever believes it may be a nuisance, and breaks nothing.
-      const type = which % 2 === 0 ? 'unreachable' : 'ended';
-      this.#act(member, () => member.step({ type, member: this.#anybody(which).id }));
+      const down = this.members.filter((one) => one.down);
+      if (which % 3 === 0)
+        this.#act(member, () => member.step({ type: 'unreachable', member: this.#anybody(which).id }));
+      else if (which % 3 === 1 || down.length === 0) this.hears(member, this.#anybody(which));
+      else this.hears(member, down[which % down.length]!);
     } else this.#readFromLeader(which);
   }
 
@@ -132,6 +135,11 @@ export class Simulation {
       for (const member of this.members) this.#tick(member);
       this.#quiet();
     }
+  }
+
+  /** That the other's process has ended, as its machine says; true or not. */
+  hears(member: Member, other: Member): void {
+    this.#act(member, () => member.step({ type: 'ended', member: other.id }));
   }
 
   /** Heals everything and runs until all members agree; throws when they do not within a bounded time. */
@@ -391,8 +399,8 @@ export class Simulation {
     if (applied > 0 && applied >= committedConfigurationIndex) member.snapshot();
   }
 
-  /** What it has of a stream is gone with it, and the sender finds out. */
-  #crash(member: Member, torn: number): void {
+  /** What it has of a stream is gone with it, and the sender finds out. `hears`: which of the members are told of the end at once. */
+  crash(member: Member, torn = 0, hears: (at: number) => boolean = () => false): void {
     member.crash(torn);
     const broken = this.#spooling.filter(({ message }) => message.to === member.id);
     this.#spooling = this.#spooling.filter((one) => !broken.includes(one));
@@ -400,6 +408,7 @@ export class Simulation {
       const from = this.#byId.get(message.from);
       if (from !== undefined && !from.down) from.step({ type: 'snapshotSent', to: member.id, ok: false });
     }
+    for (const [at, other] of this.members.entries()) if (hears(at)) this.hears(other, member);
   }
 
   #restart(member: Member): void {

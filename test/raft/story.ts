@@ -20,7 +20,7 @@
  *   crash N [torn] / restart N
  *   snapshot N
  *   stream M N [lost]                the snapshot under way from M to N: stored and installed, or lost
- *   unreachable N M
+ *   unreachable N M / ended N M      what N's transport says of M
  *   log N / status [N] / members [N] / network / state [N]
  */
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
@@ -157,6 +157,8 @@ export class StoryCluster {
         return this.#stream(first, second, positional[2] === 'lost');
       case 'unreachable':
         return this.#step(first, (member) => member.step({ type: 'unreachable', member: asMemberId(second) }));
+      case 'ended':
+        return this.#step(first, (member) => member.step({ type: 'ended', member: asMemberId(second) }));
       case 'log':
         return [this.#log(this.#member(first))];
       case 'status':

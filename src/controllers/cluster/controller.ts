@@ -5,6 +5,7 @@ import type { RaftSnapshotPolicy } from '../../api/policy.ts';
 import type { RaftSnapshot } from '../../api/snapshot.ts';
 import type { RaftSnapshotStore } from '../../api/store.ts';
 import { EngineError, type MemberStatus } from '../../engines/engine.ts';
+import { isConflict, isNotFound } from '../../kube/errors.ts';
 import {
   configMaps,
   networkPolicies,
@@ -39,7 +40,9 @@ import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.t
 import { classesToGrow } from './disks.ts';
 import { type MemberView, type MemberViews, podReady } from './members.ts';
 import { STEP_RETRY_MS } from './membership.ts';
+import { originOf } from './origin.ts';
 import { type ClusterAction, type ClusterObserved, PARTS, type Part, planCluster } from './plan.ts';
+import { diskOwners } from './retention.ts';
 import { performStep, proveSize, type StepOutcome } from './steps.ts';
 
 export const CLUSTER_CONTROLLER = 'cluster';
@@ -195,6 +198,7 @@ export function clusterController(world: World): ClusterController {
     const plan = planCluster(observed, now);
     let wait = plan.requeueAfterMs;
     try {
+      await ownDisks(observed, context.signal);
       const outcome = await act(key, observed, plan.actions, context);
       wait = retryOf(key, outcome, wait);
     } catch (error) {
@@ -306,6 +310,23 @@ export function clusterController(world: World): ClusterController {
       }
     });
     return new Map((await Promise.all(found)).flat());
+  }
+
+  /** Disks go with their cluster, or not, before anything else is done: who deletes it next means what spec says now. */
+  async function ownDisks(observed: ClusterObserved, signal: AbortSignal): Promise<void> {
+    const { cluster, disks } = observed;
+    const { token, blocked } = originOf(observed);
+    if (blocked !== undefined || cluster.spec.paused) return;
+    const { namespace = '' } = cluster.metadata;
+    const written = diskOwners(cluster, disks, token).map(async ({ name, ...metadata }) => {
+      try {
+        await client.patch(persistentVolumeClaims, { namespace, name }, { metadata }, { signal });
+      } catch (error) {
+        // Somebody else wrote to it: the watch tells, and it is looked at again.
+        if (!isConflict(error) && !isNotFound(error)) throw error;
+      }
+    });
+    await Promise.all(written);
   }
 
   async function withdraw(key: Key, { part, name, uid }: ClusterAction & { kind: 'withdraw' }): Promise<void> {

@@ -1,7 +1,7 @@
 /** What is known of each member: from its pod, and from the member itself. Pure. */
 import type { MemberState, RaftCluster } from '../../api/cluster.ts';
 import type { Crash, Member, MemberStatus, Unavailable } from '../../engines/engine.ts';
-import type { Pod } from '../../kube/kinds.ts';
+import type { ContainerStatus, Pod } from '../../kube/kinds.ts';
 import type { Live } from '../../kube/objects.ts';
 import { obstacleOf } from '../job.ts';
 import { memberNames, memberOfUrl } from '../names.ts';
@@ -125,8 +125,12 @@ function stateOf(
   if ((pod.status?.phase ?? 'Pending') === 'Pending') return { state: 'Starting', message: 'its pod is starting' };
   if (answered && view.failures < SILENT_AFTER) return ofAnswer(input, name, view, answered, newest);
   const failed = (view?.failures ?? 0) >= SILENT_AFTER;
-  // A log is read before a member serves: until it has been ready or has answered, its silence says nothing.
-  if (!failed || (!answered && !podReady(pod))) return { state: 'Starting', message: 'it is not ready yet' };
+  // A log is read before a member serves: until it has been ready or has answered, its silence says nothing. Nor has a probe's
+  // answer said more while nobody leads: etcd keeps clients waiting for a leader then.
+  const leads = input.list !== undefined;
+  const started = leads && (pod.status?.containerStatuses?.every(hasStarted) ?? false);
+  const wasUp = answered !== undefined || podReady(pod) || started;
+  if (!failed || !wasUp) return { state: 'Starting', message: 'it is not ready yet' };
   const said = view?.error ?? 'no reason given';
   switch (view?.reason) {
     case 'timeout':
@@ -198,8 +202,11 @@ interface End {
 function endOf(pod: Live<Pod>): End | undefined {
   if (podReady(pod)) return undefined;
   const { initContainerStatuses: inits = [], containerStatuses: mains = [] } = pod.status ?? {};
-  // An init container that has ended well is done; a member never is.
-  const unwell = [...inits.filter(({ state }) => state?.terminated?.exitCode !== 0), ...mains];
+  // An init container that has ended well is done; a member never is. One that has started has its end behind it.
+  const unwell = [
+    ...inits.filter(({ state }) => state?.terminated?.exitCode !== 0),
+    ...mains.filter((main) => !hasStarted(main)),
+  ];
   for (const { state, lastState, restartCount } of unwell) {
     const ended = state?.terminated ?? lastState?.terminated;
     if (!ended) continue;
@@ -209,6 +216,10 @@ function endOf(pod: Live<Pod>): End | undefined {
     return { exitCode, ...(message === undefined ? {} : { message }), restarts: restartCount ?? 0, atOnce, waits };
   }
   return undefined;
+}
+
+function hasStarted({ state, started }: ContainerStatus): boolean {
+  return state?.running !== undefined && started === true;
 }
 
 export interface Leadership {

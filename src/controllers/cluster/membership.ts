@@ -6,7 +6,7 @@ import type { Operation, RaftCluster } from '../../api/cluster.ts';
 import type { Member } from '../../engines/engine.ts';
 import type { PersistentVolumeClaim } from '../../kube/kinds.ts';
 import type { Live } from '../../kube/objects.ts';
-import { MEMBER } from '../labels.ts';
+import { MEMBER, TEMPLATE } from '../labels.ts';
 import { DISK, memberOfUrl, ordinalOf } from '../names.ts';
 import { type MemberObserved, type MemberViews, SILENT_AFTER } from './members.ts';
 import { quorumOf } from './quorum.ts';
@@ -75,26 +75,28 @@ export interface SizeInput {
  */
 export function sizeOf({ cluster, formed, list, views, running, disks }: SizeInput): number {
   const { metadata, spec, status } = cluster;
-  const present = running || status?.size || spec.replicas;
+  // The StatefulSet may have been scaled by somebody else, and the status may be late: too many pods do no harm.
+  const present = Math.max(running ?? 0, status?.size ?? 0) || spec.replicas;
   if (!formed) return present;
   const highest = (members: readonly Member[]) =>
     Math.max(-1, ...members.flatMap(({ peerUrls }) => ordinalOfUrls(metadata.name, peerUrls) ?? []));
   if (list === undefined) {
-    // Nobody leads: members may be missing that the spec asks for and that the others know of.
+    // Nobody leads: that may be for want of members that the others know of, wanted or not. None can leave until one leads.
     const known = [...views.values()].map(({ status: said }) => highest(said?.members ?? []));
-    return Math.max(present, Math.min(spec.replicas, 1 + Math.max(-1, ...known)));
+    return Math.max(present, 1 + Math.max(-1, ...known));
   }
   const needed = Math.max(1 + highest(list), Math.min(present, spec.replicas));
   for (let ordinal = present; ordinal < needed; ordinal++) {
     const member = list.find(({ peerUrls }) => ordinalOfUrls(metadata.name, peerUrls) === ordinal);
     const disk = disks.find((each) => ordinalOf(metadata.name, each.metadata.name, `${DISK}-`) === ordinal);
-    // No pod before the disk of the member that was removed is gone: it would start as that one.
-    if (disk && (disk.metadata.deletionTimestamp !== undefined || !mayHold(disk, member?.id))) return ordinal;
+    // No pod before the disk of the member that was removed is gone: it would start as that one. Where none has its place yet,
+    // the disk stays, and members above must not wait for it.
+    if (disk && member && (disk.metadata.deletionTimestamp !== undefined || !mayHold(disk, member.id))) return ordinal;
   }
   return needed;
 }
 
-function mayHold({ metadata }: Live<PersistentVolumeClaim>, id: string | undefined): boolean {
+function mayHold({ metadata }: Live<PersistentVolumeClaim>, id: string): boolean {
   const holds = metadata.annotations?.[MEMBER];
   return holds === undefined || holds.split('/')[1] === id;
 }
@@ -111,6 +113,8 @@ interface Seat {
   readonly ordinal: number;
   readonly peerUrls: readonly string[];
   readonly votes: boolean;
+  /** It has been there: its name is known. */
+  readonly started: boolean;
   readonly observed?: MemberObserved;
   readonly disk?: Live<PersistentVolumeClaim>;
 }
@@ -139,8 +143,7 @@ export function planMembership(input: MembershipInput): MembershipPlan {
   const marks = seats.flatMap((seat) => markOf(seat, clusterId) ?? []);
   const look = lookAt(input, clusterId, seats, marks);
   const matter = next(look, list.length - seats.length);
-  const empty = look.learners.filter(({ id, name }) => look.holds.get(diskOf(name)) !== `${clusterId}/${id}`);
-  const joining = empty.map(({ name }) => name);
+  const joining = look.learners.filter((seat) => !seat.started && !holdsOwn(look, seat)).map(({ name }) => name);
   const names = seats.map(({ name }) => name);
   const voters = look.voters.map(({ name }) => name);
   return { ...matter, marks, names, voters, joining };
@@ -160,6 +163,11 @@ export function newcomersOf(step: ClusterStep | undefined): string[] {
 
 const diskOf = (member: string) => `${DISK}-${member}`;
 
+/** Its disk is known to hold its data. */
+function holdsOwn({ holds, clusterId }: Look, { name, id }: Seat): boolean {
+  return holds.get(diskOf(name)) === `${clusterId}/${id}`;
+}
+
 function seatOf({ cluster, members, disks }: MembershipInput, member: Member): Seat | undefined {
   const name = memberOfUrl(cluster.metadata.name, member.peerUrls);
   const ordinal = name === undefined ? undefined : ordinalOf(cluster.metadata.name, name);
@@ -172,6 +180,7 @@ function seatOf({ cluster, members, disks }: MembershipInput, member: Member): S
     ordinal,
     peerUrls: member.peerUrls,
     votes: !member.isLearner,
+    started: member.name !== '',
     ...(observed ? { observed } : {}),
     ...(disk ? { disk } : {}),
   };
@@ -182,8 +191,8 @@ function markOf({ id, name, observed, disk }: Seat, clusterId: string): DiskMark
   const { pod, status } = observed ?? {};
   if (!pod || !disk || status?.memberId !== id || status.clusterId !== clusterId) return undefined;
   if (pod.metadata.deletionTimestamp !== undefined || disk.metadata.deletionTimestamp !== undefined) return undefined;
-  // A disk that is younger than the pod is not the one that the pod has.
-  if (disk.metadata.creationTimestamp > pod.metadata.creationTimestamp) return undefined;
+  // A disk that is younger than the pod's start on its machine is not the one that the pod has.
+  if (disk.metadata.creationTimestamp > (pod.status?.startTime ?? pod.metadata.creationTimestamp)) return undefined;
   const member = `${clusterId}/${id}`;
   return disk.metadata.annotations?.[MEMBER] === member ? undefined : { disk: diskOf(name), member };
 }
@@ -226,11 +235,23 @@ function leads({ id, observed }: Seat): boolean {
 
 /** Nobody answers that knows a leader: nothing can be changed. */
 function leaderless({ cluster, members, size }: MembershipInput): Matter {
-  const lost = members.filter(({ state }) => state === 'Lost');
-  if (lost.length > 0 && members.length - lost.length < quorumOf(members.length))
-    return { held: { reason: 'DataLost', message: `${lostWords(lost)}. ${RESTORE}` } };
+  const [newest] = members
+    .flatMap(({ status }) => (status && status.members.length > 0 ? [status] : []))
+    .sort((a, b) => b.appliedIndex - a.appliedIndex);
+  const votes = ({ name }: MemberObserved) =>
+    newest?.members.some(
+      ({ isLearner, peerUrls }) => !isLearner && memberOfUrl(cluster.metadata.name, peerUrls) === name,
+    ) ?? true;
+  const voters = members.filter(votes);
+  const lost = voters.filter(({ state }) => state === 'Lost');
   const before = cluster.status?.operation;
-  if (before?.holder === undefined && before && ['ScaleUp', 'ScaleDown', 'ReplaceMember'].includes(before.type)) {
+  const changes =
+    before?.holder === undefined && before && ['ScaleUp', 'ScaleDown', 'ReplaceMember'].includes(before.type);
+  // Until a member says who votes, those without data may be learners that never had any.
+  const unsure = newest === undefined && (changes || members.some(({ state }) => state === 'Starting'));
+  if (lost.length > 0 && voters.length - lost.length < quorumOf(voters.length) && !unsure)
+    return { held: { reason: 'DataLost', message: `${lostWords(lost)}. ${RESTORE}` } };
+  if (changes) {
     const { type, member } = before;
     return { operation: { type, ...(member === undefined ? {} : { member }), message: 'waits until a member leads' } };
   }
@@ -256,8 +277,9 @@ function next(look: Look, strangers: number): Matter {
       'ForeignMember',
       `the member list has ${strangers} whose addresses are none of this cluster's: remove them`,
     );
-  // A learner that was given its vote and has not heard of it yet: in a moment it will have.
-  const heard = voters.find(({ observed }) => observed?.state === 'Learning');
+  // A learner that was given its vote and has not heard of it yet: in a moment it will have. Cut off from the others it never
+  // does, and can still leave.
+  const heard = voters.find((seat) => seat.observed?.state === 'Learning' && !surplus.includes(seat));
   if (heard) {
     const operation = arrivalOf(look, heard.ordinal, heard.name, `${heard.name} has its vote`);
     return { operation, recheckMs: STEP_RETRY_MS };
@@ -272,7 +294,7 @@ function next(look: Look, strangers: number): Matter {
   // the way of the one that takes that place.
   const fills = missing.length > 0 && seats.length <= input.cluster.spec.replicas && surplus[0]?.votes !== false;
   const matters = [
-    renewal(look),
+    ...renewals(look),
     replacement(look, lost),
     learning(look),
     surplus.length > 0 && !fills ? departure(look) : undefined,
@@ -298,41 +320,40 @@ function wordOf(observed: MemberObserved | undefined): string {
   return observed === undefined || observed.state === 'Serving' ? 'not seen' : observed.state.toLowerCase();
 }
 
-/** A learner whose disk holds a member that was removed. Disks of voters are never touched. */
-function renewal({ clusterId, learners, seats, holds }: Look): Matter | undefined {
-  for (const { name, id, observed, disk } of learners) {
-    const [cluster, memberId] = holds.get(diskOf(name))?.split('/') ?? [];
-    if (!disk || memberId === undefined || (cluster === clusterId && memberId === id)) continue;
-    const { metadata } = disk;
-    if (cluster !== clusterId)
-      return held(
-        'DisksDiffer',
-        `PersistentVolumeClaim ${metadata.name} holds data of cluster ${cluster}, and this is ${clusterId}: delete it if they are not needed, and ${name} can join`,
-      );
-    if (seats.some((seat) => seat.id === memberId))
-      return held(
-        'DisksDiffer',
-        `PersistentVolumeClaim ${metadata.name} holds the data of another member, ${memberId}`,
-      );
-    const operation = { type: 'ReplaceMember', member: name, message: `the disk of ${name} is made anew` } as const;
-    const pod = observed?.pod?.metadata;
-    if (metadata.deletionTimestamp !== undefined && (!pod || pod.deletionTimestamp !== undefined)) return { operation };
-    return {
-      operation,
-      step: {
-        kind: 'renewDisk',
-        member: name,
-        disk: metadata.name,
-        uid: metadata.uid,
-        resourceVersion: metadata.resourceVersion,
-        clusterId,
-        memberId,
-        ...(pod ? { pod: { name: pod.name, uid: pod.uid } } : {}),
-      },
-      recheckMs: STEP_RETRY_MS,
-    };
-  }
-  return undefined;
+/** Learners whose disks hold members that were removed. Disks of voters are never touched. */
+function renewals(look: Look): Matter[] {
+  return look.learners.flatMap((seat) => renewal(look, seat) ?? []);
+}
+
+function renewal(look: Look, { name, id, observed, disk }: Seat): Matter | undefined {
+  const { clusterId, seats, holds } = look;
+  const [cluster, memberId] = holds.get(diskOf(name))?.split('/') ?? [];
+  if (!disk || memberId === undefined || (cluster === clusterId && memberId === id)) return undefined;
+  const { metadata } = disk;
+  if (cluster !== clusterId)
+    return held(
+      'DisksDiffer',
+      `PersistentVolumeClaim ${metadata.name} holds data of cluster ${cluster}, and this is ${clusterId}: delete it if they are not needed, and ${name} can join`,
+    );
+  if (seats.some((seat) => seat.id === memberId))
+    return held('DisksDiffer', `PersistentVolumeClaim ${metadata.name} holds the data of another member, ${memberId}`);
+  const operation = { type: 'ReplaceMember', member: name, message: `the disk of ${name} is made anew` } as const;
+  const pod = observed?.pod?.metadata;
+  if (metadata.deletionTimestamp !== undefined && (!pod || pod.deletionTimestamp !== undefined)) return { operation };
+  return {
+    operation,
+    step: {
+      kind: 'renewDisk',
+      member: name,
+      disk: metadata.name,
+      uid: metadata.uid,
+      resourceVersion: metadata.resourceVersion,
+      clusterId,
+      memberId,
+      ...(pod ? { pod: { name: pod.name, uid: pod.uid } } : {}),
+    },
+    recheckMs: STEP_RETRY_MS,
+  };
 }
 
 /** A member that has lost its data leaves when all others serve; its place is then taken like any that is missing. */
@@ -360,10 +381,10 @@ function removal({ name: member, id }: Seat): Pick<Matter, 'step' | 'recheckMs'>
  * adds none for five seconds after a new voter.
  */
 function learning(look: Look): Matter | undefined {
-  const { learners, surplus, clusterId, holds, missing } = look;
+  const { learners, surplus, missing } = look;
   const seat = learners.find((each) => {
     if (surplus.includes(each) || each.observed?.state !== 'Learning') return false;
-    return each.observed.status?.memberId === each.id && holds.get(diskOf(each.name)) === `${clusterId}/${each.id}`;
+    return each.observed.status?.memberId === each.id && holdsOwn(look, each);
   });
   if (!seat) return undefined;
   const ordinal = missing[0];
@@ -380,11 +401,16 @@ function learning(look: Look): Matter | undefined {
   };
 }
 
-/** Two learn at once, since learners cost no quorum, where all voters serve and are of a version that takes them. */
+/**
+ * Two learn at once, since learners cost no quorum, where all voters serve and are of a version that takes them. All must
+ * have been told the same, too: who was not would leave the second one out of its list while the others take it in.
+ */
 function takesTwo({ voters, good, surplus, input }: Look, learners: readonly Seat[]): boolean {
-  const versions = new Set([...voters, ...learners].map(({ observed }) => observed?.status?.version ?? ''));
+  const all = [...voters, ...learners];
+  const versions = new Set(all.map(({ observed }) => observed?.status?.version ?? ''));
+  const templates = new Set(all.map(({ observed }) => observed?.pod?.metadata.annotations?.[TEMPLATE]));
   const calm = good.length === voters.length && surplus.length === 0;
-  return calm && versions.size === 1 && input.maxLearners([...versions][0]!) > 1;
+  return calm && versions.size === 1 && templates.size === 1 && input.maxLearners([...versions][0]!) > 1;
 }
 
 function waiting(look: Look, { name, ordinal, observed }: Seat): Matter {
@@ -429,8 +455,8 @@ function departure(look: Look): Matter {
   const seat = surplus[0]!;
   const others = voters.filter((voter) => voter !== seat);
   const operation = { type: 'ScaleDown', member: seat.name, message: `${seat.name} leaves` } as const;
-  // Whoever is no part of the quorum that there is can always go.
-  if (!serves(seat)) return { operation, ...removal(seat) };
+  // Whoever is no part of the quorum that there is can always go; a leader is, however slow.
+  if (!serves(seat) && !leads(seat)) return { operation, ...removal(seat) };
   if (others.length === 0 || !others.every(serves))
     return held('MemberDown', `${seat.name} is not removed while a member that stays is down: ${down(look, others)}`);
   if (!leads(seat)) return { operation, ...removal(seat) };

@@ -25,20 +25,26 @@ export function originOf({ cluster, children, disks, foreignDisks = [] }: Origin
   const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;
   const born = children.statefulSet && isOurs(cluster, children.statefulSet) && diskToken(children.statefulSet);
   const token = born || (tokens[0] ?? (config && tokenOf(config)) ?? fresh);
+  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
+  const begins = token !== fresh && children.statefulSet === undefined && !status?.formed;
+  const going =
+    children.statefulSet === undefined && !status?.formed ? kept.filter((disk) => isGoing(cluster, disk)) : [];
+  const blocked = foreign
+    ? foreignObject(cluster, foreign)
+    : going.length > 0
+      ? disksGo(going)
+      : foreignDisks.length > 0 && children.statefulSet === undefined
+        ? foreignDisk(foreignDisks)
+        : tokens.length > 1
+          ? mixedDisks(kept)
+          : begins && (spec.bootstrap || onlyAbove(cluster, kept))
+            ? usedDisks(cluster, kept)
+            : plainText(cluster, children.statefulSet);
   const formed =
     status?.formed === true ||
     config?.data?.['initial-cluster-state'] === 'existing' ||
-    kept.some((disk) => disk.metadata.annotations?.[FORMED] === token);
-  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
-  const blocked = foreign
-    ? foreignObject(cluster, foreign)
-    : foreignDisks.length > 0 && children.statefulSet === undefined
-      ? foreignDisk(foreignDisks)
-      : tokens.length > 1
-        ? mixedDisks(kept)
-        : spec.bootstrap && token !== fresh && children.statefulSet === undefined
-          ? usedDisks(kept)
-          : plainText(cluster, children.statefulSet);
+    // Disks that this cluster does not start from say nothing of it.
+    (blocked === undefined && kept.some((disk) => disk.metadata.annotations?.[FORMED] === token));
   return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
 }
 
@@ -83,6 +89,20 @@ function foreignObject(cluster: Live<RaftCluster>, foreign: Live<KubeObject>): B
   };
 }
 
+/** It goes with an earlier cluster of the same name, or is about to. */
+function isGoing({ metadata: { uid } }: Live<RaftCluster>, { metadata }: Live<PersistentVolumeClaim>): boolean {
+  const owners = metadata.ownerReferences?.filter(({ kind }) => kind === 'RaftCluster') ?? [];
+  return metadata.deletionTimestamp !== undefined || owners.some((owner) => owner.uid !== uid);
+}
+
+/** Started on them, members would lose them; taken for kept ones, they would make their empty successors lost members. */
+function disksGo(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+  return {
+    reason: 'WaitingForRemoval',
+    message: `PersistentVolumeClaim ${disks.map(({ metadata }) => metadata.name).join(', ')} of an earlier cluster of this name is still being removed: waiting until it is gone`,
+  };
+}
+
 /** A disk that members would take for theirs, although we have not made it. */
 export function foreignDisk(names: readonly string[]): Blocked {
   return {
@@ -100,10 +120,17 @@ function mixedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
   };
 }
 
-function usedDisks(disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+/** Left by members that an earlier cluster had removed, or had more of than this one: too few of them, at least, to start from. */
+function onlyAbove({ metadata, spec }: Live<RaftCluster>, disks: readonly Live<PersistentVolumeClaim>[]): boolean {
+  const ordinals = disks.map((disk) => ordinalOf(metadata.name, disk.metadata.name, `${DISK}-`) ?? 0);
+  return spec.replicas > 0 && ordinals.length > 0 && ordinals.every((ordinal) => ordinal >= spec.replicas);
+}
+
+function usedDisks({ spec }: Live<RaftCluster>, disks: readonly Live<PersistentVolumeClaim>[]): Blocked {
+  const why = spec.bootstrap ? 'spec.bootstrap.restore needs empty disks' : 'no member asked for has a disk with data';
   return {
     reason: 'DisksInUse',
-    message: `spec.bootstrap.restore needs empty disks, and an earlier cluster has left ${disks.map(({ metadata }) => metadata.name).join(', ')}: delete these PersistentVolumeClaims if their data is not needed, or give this cluster another name`,
+    message: `${why}, and an earlier cluster has left ${disks.map(({ metadata }) => metadata.name).join(', ')}: delete these PersistentVolumeClaims if their data is not needed, or give this cluster another name`,
   };
 }
 

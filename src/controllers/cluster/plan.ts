@@ -12,13 +12,14 @@ import { type KubeObject, type Live, type Manifest, ownedBy } from '../../kube/o
 import { note } from '../events.ts';
 import { FORMED, MEMBER } from '../labels.ts';
 import { same } from '../manifests.ts';
-import { DISK } from '../names.ts';
+import { DISK, ordinalOf } from '../names.ts';
 import type { PodSettings } from '../restricted.ts';
 import type { TlsState } from '../tls/state.ts';
 import { planDisks, templateSize } from './disks.ts';
-import { leadership, type MemberViews, observeMembers } from './members.ts';
+import { leadership, type MemberObserved, type MemberViews, observeMembers } from './members.ts';
 import { type DiskMark, memberList, newcomersOf, planMembership, sizeOf } from './membership.ts';
 import { foreignDisk, isDisk, originOf } from './origin.ts';
+import { quorumOf } from './quorum.ts';
 import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
 import { planRestart } from './restart.ts';
 import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
@@ -102,8 +103,8 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     ...listed,
     crash: observed.profile.crash,
   });
-  const allReady = members.length > 0 && members.every(({ ready }) => ready);
-  const formed = origin.formed || (origin.blocked === undefined && allReady && children.statefulSet !== undefined);
+  const complete = children.statefulSet !== undefined && isComplete(members, spec.replicas, list !== undefined);
+  const formed = origin.formed || (origin.blocked === undefined && complete);
   const bootstrap = bootstrapOf(observed, formed);
   const clusterId = cluster.status?.clusterId ?? leadership(members).clusterId;
   const { maxLearners } = observed.profile;
@@ -116,6 +117,8 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     token: origin.token,
     formed,
     size,
+    shrinks:
+      (running ?? 0) > size || pods.some((pod) => (ordinalOf(cluster.metadata.name, pod.metadata.name) ?? 0) >= size),
     ...listed,
     ...(born === undefined ? {} : { templateSize: born }),
     ...(observed.tls?.trust === undefined ? {} : { trust: observed.tls.trust }),
@@ -152,7 +155,7 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     mayGrow: observed.mayGrow ?? new Map(),
   });
   const matter = acts
-    ? firstMatter(observed, ownDisksOnly(membership, observed), [unfinished, update, disksMatter])
+    ? firstMatter(observed, members, ownDisksOnly(membership, observed), [unfinished, update, disksMatter])
     : {};
   const operation = operationOf(observed, matter, now);
   const actions: ClusterAction[] = [];
@@ -199,6 +202,16 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   return { actions, ...(waits.length === 0 ? {} : { requeueAfterMs: Math.min(...waits) }) };
 }
 
+/**
+ * Whether a cluster has its members: all that it began with, or all that are asked for where fewer are by now, if they are a
+ * quorum of those and have a leader. The others, which may never start, can leave then.
+ */
+function isComplete(members: readonly MemberObserved[], replicas: number, leads: boolean): boolean {
+  const wanted = members.slice(0, replicas);
+  if (wanted.length === 0 || !wanted.every(({ ready }) => ready)) return false;
+  return wanted.length === members.length || (leads && wanted.length >= quorumOf(members.length));
+}
+
 /** No member comes where somebody else's disk lies: it would start on it. */
 function ownDisksOnly(membership: Matter, { foreignDisks = [] }: ClusterObserved): Matter {
   const { step } = membership;
@@ -221,14 +234,20 @@ function ownDisksOnly(membership: Matter, { foreignDisks = [] }: ClusterObserved
 }
 
 /**
- * The first matter that is underway: those after it wait for it, except that a member that cannot come because of what it
- * runs gets what spec says by now. One that must wait keeps none after it from going on: they may mend what it waits for.
- * None begins while another object's operation goes on.
+ * The first matter that is underway: those after it wait for it, except that where members only wait, one that cannot come
+ * because of what it runs gets what spec says by now. One that must wait keeps none after it from going on: they may mend
+ * what it waits for. None begins while another object's operation goes on.
  */
-function firstMatter({ cluster, holderEnded }: ClusterObserved, membership: Matter, others: readonly Matter[]): Matter {
+function firstMatter(
+  { cluster, holderEnded }: ClusterObserved,
+  members: readonly MemberObserved[],
+  membership: Matter,
+  others: readonly Matter[],
+): Matter {
   const matters = [membership, ...others];
   const underway = matters.find(({ operation, step }) => operation ?? step);
-  const mended = others.find(({ step }) => step?.kind === 'replaceMember' && step.pod === membership.operation?.member);
+  const away = (pod: string) => members.some(({ name, ready }) => name === pod && !ready);
+  const mended = others.find(({ step }) => step?.kind === 'replaceMember' && away(step.pod));
   const first: Matter =
     underway === membership && membership.step === undefined && mended?.step !== undefined
       ? { ...membership, step: mended.step }

@@ -34,6 +34,8 @@ export interface ClusterInput {
   readonly formed: boolean;
   /** How many pods there are: not `spec.replicas` while members come and go. */
   readonly size: number;
+  /** Pods of members that were removed have yet to go. */
+  readonly shrinks?: boolean;
   /** The member list, while a member says it. */
   readonly list?: readonly Member[];
   /** Whom a new member has to find in its configuration, by name: once the cluster has formed. */
@@ -169,10 +171,12 @@ function statefulSet(input: ClusterInput): Manifest {
       podManagementPolicy: 'Parallel',
       // Raftsman replaces outdated members itself: followers first, the leader last, one at a time.
       updateStrategy: { type: 'OnDelete' },
-      // To Kubernetes hibernation is a scale-down of all members: their disks must not go with them.
+      // No disk goes for what somebody does to the StatefulSet, which may be scaled or deleted by hand, nor with hibernation, to
+      // Kubernetes a scale-down of all members: only with pods of members that were removed, and with the cluster, which owns
+      // the disks that go with it (retention.ts).
       persistentVolumeClaimRetentionPolicy: {
-        ...storage.retention,
-        ...(hibernated ? { whenScaled: 'Retain' } : {}),
+        whenScaled: input.shrinks === true && !hibernated ? storage.retention.whenScaled : 'Retain',
+        whenDeleted: 'Retain',
       },
       revisionHistoryLimit: 3,
       selector: { matchLabels: memberSelector(metadata.name) },

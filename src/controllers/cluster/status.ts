@@ -195,7 +195,8 @@ function available({ input, ready, leader, serve, why, quorum }: Look): Said {
   return { status: 'False', reason: input.formed ? 'QuorumLost' : 'MembersStarting', message };
 }
 
-function readyCondition({ input, ready, leader, serve, why }: Look): Said {
+function readyCondition(look: Look): Said {
+  const { input, ready, leader, serve, why } = look;
   const { blocked, formed, members, observed } = input;
   const { replicas } = observed.cluster.spec;
   if (blocked) return { status: 'False', reason: blocked.reason, message: `${blocked.message} (${serve})` };
@@ -206,7 +207,10 @@ function readyCondition({ input, ready, leader, serve, why }: Look): Said {
       reason: 'MembersReady',
       message: `${serve}${leader === undefined ? '' : `, ${leader} leads`}${evenness(replicas)}`,
     };
-  return { status: 'False', reason: formed ? 'MembersNotReady' : 'MembersStarting', message: `${serve}${why}` };
+  // All that there are serve: what keeps those that are to come is what keeps the cluster from going on.
+  const { reason, message } = progressing(look);
+  const rest = formed && why === '' && reason !== 'UpToDate' ? `; ${message}` : why;
+  return { status: 'False', reason: formed ? 'MembersNotReady' : 'MembersStarting', message: `${serve}${rest}` };
 }
 
 function progressing({ input, serve, why }: Look): Said {
@@ -232,6 +236,15 @@ function progressing({ input, serve, why }: Look): Said {
   return { status: 'False', reason: 'UpToDate', message: 'all members run what spec says' };
 }
 
+/** The update is at it, and nothing that is known keeps it from coming back. */
+function isBeingReplaced({ name, pod, state }: MemberObserved, { operation, now }: StatusInput): boolean {
+  if (operation?.type !== 'Update' || operation.member !== name) return false;
+  if (pod === undefined) return true;
+  const { deletionTimestamp: ends } = pod.metadata;
+  // Where a pod stays for longer than it was given, its node does not answer.
+  return ends === undefined ? ['Serving', 'Starting', 'Slow'].includes(state) : Date.parse(ends) > now.getTime();
+}
+
 function degraded({ input, ready, serve, why, quorum }: Look): Said {
   const { formed, members, operation, voters } = input;
   if (!formed) return { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' };
@@ -245,9 +258,17 @@ function degraded({ input, ready, serve, why, quorum }: Look): Said {
   const scales = operation?.type === 'ScaleUp' || operation?.type === 'ScaleDown';
   const expected = members.filter(({ name }) => !scales || (voters?.includes(name) ?? true));
   if (expected.every((member) => member.ready)) return { status: 'False', reason: 'MembersReady', message: serve };
+  const down = expected.filter((member) => !member.ready);
+  if (ready >= quorum && down.every((member) => isBeingReplaced(member, input)))
+    return {
+      status: 'False',
+      reason: 'ReplacingMembers',
+      message: `${serve}, which is enough to read and write${why}`,
+    };
   // Whose data are not known to be lost may come back with them: an empty successor would be the greater risk.
-  const dead = expected.filter(({ state }) => state === 'Dead').map(({ name }) => name);
-  const waits = dead.length === 0 ? '' : `; waited for with their data, not replaced: ${dead.join(', ')}`;
+  const dead = down.filter(({ state }) => state === 'Dead').map(({ name }) => name);
+  const waits =
+    dead.length === 0 ? '' : `; waited for, since the data may come back with the member: ${dead.join(', ')}`;
   return ready >= quorum
     ? {
         status: 'True',
@@ -297,8 +318,12 @@ export function clusterEvents(before: RaftClusterStatus | undefined, after: Raft
   const size = replicasOf(after);
   if (size !== replicasOf(before) && evenness(size) !== '')
     events.push(warning('EvenReplicas', 'WatchMembers', evenness(size).slice(2)));
-  if (after.formed && !before?.formed)
-    events.push(note('Formed', 'FormCluster', `all ${after.readyReplicas ?? 0} members have joined the cluster`));
+  if (after.formed && !before?.formed) {
+    const count = after.readyReplicas ?? 0;
+    const joined = `${count === 1 ? 'the one member has' : `all ${count} members have`} joined the cluster`;
+    const text = count === 0 ? 'the disks hold the data of a cluster that had formed' : joined;
+    events.push(note('Formed', 'FormCluster', text));
+  }
   if (isTrue(after.conditions, 'Ready') && was('Ready')?.status !== 'True')
     events.push(note('MembersReady', 'WatchMembers', now('Ready')!.message));
   // Between two leaders there is a moment with none: the one after it counts, the first of a new cluster does not.
@@ -306,13 +331,16 @@ export function clusterEvents(before: RaftClusterStatus | undefined, after: Raft
   if (known && after.leader !== undefined && before.leader !== after.leader)
     events.push(note('LeaderChanged', 'WatchMembers', `${after.leader} leads in term ${after.term}`));
   const degraded = now('Degraded');
-  if (degraded?.status === 'True' && degraded.reason !== was('Degraded')?.reason)
+  const wakes = [undefined, 'Hibernated'].includes(was('Degraded')?.reason);
+  if (degraded?.status === 'True' && degraded.reason !== was('Degraded')?.reason && !wakes)
     events.push(warning(degraded.reason, 'WatchMembers', degraded.message));
   const certificates = now('CertificatesReady');
   if (certificates?.status === 'False' && certificates.reason !== was('CertificatesReady')?.reason)
     events.push(warning(certificates.reason, 'WatchCertificates', certificates.message));
   const blocked = progressing?.status === 'False' && !['UpToDate', 'Paused'].includes(progressing.reason);
-  if (blocked && progressing.reason !== was('Progressing')?.reason)
+  // Certificates that a new cluster waits for are told of already.
+  const told = certificates?.reason === progressing?.reason;
+  if (blocked && !told && progressing.reason !== was('Progressing')?.reason)
     events.push(warning(progressing.reason, 'CreateMembers', progressing.message));
   return events;
 }

@@ -10,7 +10,7 @@ import type { ControllerDefinition, ReconcileContext, ReconcileResult, Watch } f
 import { type Crew, muster, type NotNow } from '../cluster/steps.ts';
 import { selections, type World } from '../world.ts';
 import { messageOf, writeStatus } from '../writes.ts';
-import { merge, RevisionMemory, runSamples, type Samples } from './history.ts';
+import { merge, past, RevisionMemory, runSamples, type Samples } from './history.ts';
 import { performStep } from './perform.ts';
 import {
   type CompactionAction,
@@ -33,6 +33,7 @@ export interface CompactionController {
 /** What a run remembers between two looks; losing it costs a look more. */
 interface Notes {
   inUse?: { readonly at: number; readonly bytes: ReadonlyMap<string, number> };
+  /** `at`: on the monotonic clock. */
   failure?: Failure & { readonly at: number };
 }
 
@@ -68,7 +69,7 @@ export function compactionController(world: World): CompactionController {
     const note = notes.get(key) ?? {};
     notes.set(key, note);
     const { failure } = note;
-    const counts = failure && (isLast(failure) || clock.now() - failure.at < RETRY_MS);
+    const counts = failure && (isLast(failure) || clock.monotonic() - failure.at < RETRY_MS);
     const known: CompactionObserved = {
       compaction,
       ...(cluster ? { cluster } : {}),
@@ -132,7 +133,7 @@ export function compactionController(world: World): CompactionController {
     const policies = views.compactionPolicies.cache
       .byIndex('cluster', keyOf(cluster))
       .flatMap((policy) => (policy.status?.clusterId === id ? [policy.status.revisions ?? []] : []));
-    return merge(memory.of(id), ...policies, runSamples(status, id));
+    return merge(past([memory.of(id), ...policies, runSamples(status, id)].flat(), new Date(clock.now())));
   }
 
   async function act(
@@ -173,7 +174,7 @@ export function compactionController(world: World): CompactionController {
             if (!(error instanceof EngineError)) throw error;
             log.warn('compaction step failed', { compaction: key, ...action.step, error });
             note.failure = {
-              at: clock.now(),
+              at: clock.monotonic(),
               of: action.step.kind,
               message: error.message,
               count: (note.failure?.count ?? 0) + 1,

@@ -11,6 +11,14 @@ export type Samples = readonly RevisionSample[];
 
 const ms = ({ time }: RevisionSample): number => Date.parse(time);
 
+/** Clocks of machines differ, and samples are rounded up. */
+const SKEW_MS = 60_000;
+
+/** Leaves out what a clock noted that was ahead and has been set back since: all that follows would be held back by it. */
+export function past(samples: Samples, now: Date): Samples {
+  return samples.filter((sample) => ms(sample) <= now.getTime() + SKEW_MS);
+}
+
 /** All that several sources know. Of two samples that contradict each other, the one of the lower revision counts. */
 export function merge(...sources: readonly Samples[]): Samples {
   const newestFirst = sources.flat().sort((a, b) => ms(b) - ms(a) || b.revision - a.revision);
@@ -78,7 +86,7 @@ export class RevisionMemory {
   readonly #samples = new Map<string, Samples>();
 
   note(clusterId: string, revision: number, now: Date): void {
-    const samples = merge(this.of(clusterId), [sampleOf(revision, now)]);
+    const samples = merge(past(this.of(clusterId), now), [sampleOf(revision, now)]);
     this.#samples.set(clusterId, thin(samples, now, MEMORY_DIVISOR));
   }
 

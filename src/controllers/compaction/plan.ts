@@ -1,6 +1,6 @@
 /** From a RaftCompaction and what there is of its cluster to what is to be done. Pure: no request, no clock. */
 import type { Operation, RaftCluster } from '../../api/cluster.ts';
-import type { RaftCompaction, RaftCompactionStatus } from '../../api/compaction.ts';
+import type { CompactedMember, RaftCompaction, RaftCompactionStatus } from '../../api/compaction.ts';
 import { findCondition, timestamp } from '../../api/conditions.ts';
 import type { EventInput } from '../../kube/contract.ts';
 import type { Live } from '../../kube/objects.ts';
@@ -156,7 +156,10 @@ function work(observed: CompactionObserved, crew: CrewView, now: Date): Compacti
       return (early ? wait : patiently)(observed, why, now, next.waitMs, begun ? {} : status);
     }
     case 'skip': {
-      const members = withMembers(status.members, next.members);
+      const members = withMembers(
+        status.members,
+        next.members.map((member) => asFound(observed, crew, member)),
+      );
       return { actions: saying(observed, running('looks at the members'), now, { ...status, members }), ...AT_ONCE };
     }
     case 'done':
@@ -174,6 +177,24 @@ function work(observed: CompactionObserved, crew: CrewView, now: Date): Compacti
     case 'disarm':
       return act(observed, status, next, { message: 'ends the alarm NoSpace' }, now);
   }
+}
+
+/** One whose file has shrunk while the lock says that it is its turn: the operator ended before it could say so. */
+function asFound(
+  { compaction, cluster }: CompactionObserved,
+  { present }: CrewView,
+  member: CompactedMember,
+): CompactedMember {
+  const found = present.find(({ name }) => name === member.name)?.status;
+  const isItsTurn = holds(cluster, compaction) && cluster?.status?.operation?.member === member.name;
+  if (!isItsTurn || !found || found.sizeBytes >= member.sizeBytesBefore) return member;
+  return {
+    ...member,
+    result: 'Defragmented',
+    sizeBytesAfter: found.sizeBytes,
+    inUseBytesAfter: found.sizeInUseBytes,
+    message: 'how long it took is not known: another operator had begun it',
+  };
 }
 
 function beginning({ leader, present }: CrewView, now: Date): RaftCompactionStatus {
@@ -270,7 +291,9 @@ function patiently(
   const { compaction, cluster } = observed;
   const lock = cluster?.status?.operation;
   const patience = lock?.member === undefined ? PATIENCE_MS : DEFRAGMENT_TIMEOUT_MS + PATIENCE_MS;
-  const held = lock && holds(cluster, compaction) ? now.getTime() - Date.parse(lock.since) : Number.POSITIVE_INFINITY;
+  // Of another machine's clock, or of one that was set back since.
+  const held =
+    lock && holds(cluster, compaction) ? Math.abs(now.getTime() - Date.parse(lock.since)) : Number.POSITIVE_INFINITY;
   if (held > patience) return wait(observed, why, now, requeueAfterMs, facts);
   // What passes by itself is not worth an event; a failure is.
   const told = why.reason === 'Retrying' ? telling(observed, why) : [];

@@ -10,7 +10,7 @@ import { CLUSTER, MANAGED_BY, POLICY, SCHEDULED_AT } from '../labels.ts';
 import { clusterObstacle, clusterWatch, policyController } from '../policy/controller.ts';
 import type { RunKind } from '../policy/plan.ts';
 import { selections, type World } from '../world.ts';
-import { merge, runSamples, since, thin } from './history.ts';
+import { merge, past, runSamples, since, thin } from './history.ts';
 
 /** A revision that was current keepSeconds ago is known to within a tenth of that. */
 const DIVISOR = 10;
@@ -43,7 +43,7 @@ export const compactionRuns: RunKind<RaftCompactionPolicy, RaftCompaction> = {
 };
 
 /** Without it, an operator that starts anew would know nothing of the time before. */
-function remembered({ spec, status }: Live<RaftCompactionPolicy>, runs: readonly Live<RaftCompaction>[]) {
+function remembered({ spec, status }: Live<RaftCompactionPolicy>, runs: readonly Live<RaftCompaction>[], now: Date) {
   const { keepSeconds } = spec;
   if (keepSeconds === undefined) return { clusterId: undefined, revisions: undefined };
   const begun = runs.filter((run) => run.status?.startTime !== undefined);
@@ -51,11 +51,11 @@ function remembered({ spec, status }: Live<RaftCompactionPolicy>, runs: readonly
   const clusterId = newest?.status?.clusterId ?? status?.clusterId;
   if (clusterId === undefined) return {};
   const old = status?.clusterId === clusterId ? (status.revisions ?? []) : [];
-  const samples = merge(old, ...begun.map((run) => runSamples(run.status, clusterId)));
+  const samples = merge(past([old, ...begun.map((run) => runSamples(run.status, clusterId))].flat(), now));
   const last = samples.at(-1);
   if (!last) return {};
-  const now = new Date(last.time);
-  return { clusterId, revisions: thin(since(samples, keepSeconds, now), now, DIVISOR).slice(-MOST_SAMPLES) };
+  const end = new Date(last.time);
+  return { clusterId, revisions: thin(since(samples, keepSeconds, end), end, DIVISOR).slice(-MOST_SAMPLES) };
 }
 
 export function compactionPolicyController(world: World): ControllerDefinition<RaftCompactionPolicy> {

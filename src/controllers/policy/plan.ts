@@ -27,7 +27,7 @@ export interface RunKind<P extends ScheduledPolicy, R extends ScheduledRun> {
   make(policy: Live<P>, name: string, scheduled: Date): Manifest;
   retention(policy: Live<P>): Retention;
   /** What else the status says of the runs. */
-  more?(policy: Live<P>, runs: readonly Live<R>[]): Readonly<Record<string, unknown>>;
+  more?(policy: Live<P>, runs: readonly Live<R>[], now: Date): Readonly<Record<string, unknown>>;
 }
 
 export interface PolicyObserved<P extends ScheduledPolicy, R extends ScheduledRun> {
@@ -56,6 +56,11 @@ export interface PolicyPlan {
   readonly requeueAfterMs?: number;
 }
 
+/** A run of a time so far ahead was made by a clock that was set back since: it says nothing of what is due. */
+const AHEAD_MS = 3_600_000;
+/** A timer knows nothing of clocks that are set, or of machines that sleep. */
+const LOOK_AGAIN_MS = 600_000;
+
 export function ended({ status }: ScheduledRun): boolean {
   return status?.completionTime !== undefined;
 }
@@ -71,13 +76,13 @@ export function planPolicy<P extends ScheduledPolicy, R extends ScheduledRun>(
 ): PolicyPlan {
   const { policy, runs } = observed;
   if (policy.metadata.deletionTimestamp !== undefined) return { actions: [] };
-  const look: Look<P, R> = { kind, observed, now, retired: retiredOf(kind, observed) };
+  const last = lastOf(policy, now);
+  const look: Look<P, R> = { kind, observed, now, last, retired: retiredOf(kind, observed) };
   const schedule = readSchedule(policy);
   if (schedule instanceof ScheduleError) return settle(look, no('InvalidSchedule', schedule.message));
 
   const running = runs.filter((run) => !ended(run));
-  const { spec, metadata, status } = policy;
-  const last = status?.lastScheduleTime;
+  const { spec, metadata } = policy;
   const decision = decide({
     policyName: metadata.name,
     schedule,
@@ -90,6 +95,11 @@ export function planPolicy<P extends ScheduledPolicy, R extends ScheduledRun>(
     active: running.map(({ metadata: { name } }) => name),
   });
   return carryOut(look, decision, running);
+}
+
+function lastOf({ status }: ScheduledPolicy, now: Date): string | undefined {
+  const last = status?.lastScheduleTime;
+  return last !== undefined && Date.parse(last) - now.getTime() > AHEAD_MS ? timestamp(now) : last;
 }
 
 function readSchedule({ spec }: ScheduledPolicy): Schedule | ScheduleError {
@@ -106,6 +116,8 @@ interface Look<P extends ScheduledPolicy, R extends ScheduledRun> {
   readonly kind: RunKind<P, R>;
   readonly observed: PolicyObserved<P, R>;
   readonly now: Date;
+  /** The scheduled time up to which nothing more is due. */
+  readonly last: string | undefined;
   /** Deletions of runs that have had their time. */
   readonly retired: readonly PolicyAction[];
 }
@@ -212,7 +224,7 @@ interface Outlook {
 }
 
 function settle<P extends ScheduledPolicy, R extends ScheduledRun>(
-  { kind, observed, now, retired }: Look<P, R>,
+  { kind, observed, now, last, retired }: Look<P, R>,
   verdict: Verdict,
   { next, ran }: Outlook = {},
   actions: readonly PolicyAction[] = [],
@@ -227,7 +239,8 @@ function settle<P extends ScheduledPolicy, R extends ScheduledRun>(
     good: runs.filter(good),
     now,
     more: {
-      ...kind.more?.(policy, runs),
+      ...kind.more?.(policy, runs, now),
+      ...(last !== undefined && !ran ? { lastScheduleTime: last } : {}),
       ...(ran ? { [kind.lastName]: ran.name } : {}),
     },
     ...(next ? { next } : {}),
@@ -238,5 +251,6 @@ function settle<P extends ScheduledPolicy, R extends ScheduledRun>(
   const before = findCondition(policy.status?.conditions, 'Ready');
   const news = verdict.status === 'False' && verdict.reason !== 'Suspended' && before?.reason !== verdict.reason;
   if (news) all.push({ kind: 'event', event: warning(verdict.reason, 'Schedule', verdict.message) });
-  return { actions: all, ...(next ? { requeueAfterMs: Math.max(1, next.getTime() - now.getTime()) } : {}) };
+  const waitMs = next && Math.min(LOOK_AGAIN_MS, Math.max(1, next.getTime() - now.getTime()));
+  return { actions: all, ...(waitMs === undefined ? {} : { requeueAfterMs: waitMs }) };
 }

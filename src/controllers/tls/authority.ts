@@ -3,6 +3,7 @@
  * clients and servers and one for peers, so that nobody with a client's certificate can pass for a member; they are made
  * and replaced together. Pure.
  */
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import type { TlsSpec } from '../../api/tls.ts';
 import type { Secret } from '../../kube/kinds.ts';
 import { certificatesOf, type Role, stamp, textAt } from './inspect.ts';
@@ -62,6 +63,8 @@ const SKEW_MS = 300_000;
  * about once a minute. Proof from the members is asked for as well (rotation does not rest on this alone).
  */
 export const SPREAD_MS = 120_000;
+/** So long before its end a CA makes way for the next, even for those who have not heard of it: the others have by then. */
+const LAST_HOUR_MS = 3_600_000;
 
 const GENERATION = 'raftsman.dev/ca-generation';
 const SINCE = 'raftsman.dev/ca-since';
@@ -78,20 +81,24 @@ export function planAuthority(
   now: number,
 ): AuthorityPlan {
   const { current, next, previous, since } = state;
+  const renewAt = endOf(current) - (spec.certificateDays + 2 * spec.caOverlapDays) * DAY_MS;
   if (next || previous) {
+    // A member may be down for good, and what it is waited for with ends.
+    const latest = next ? endOf(current) - LAST_HOUR_MS : Math.min(lastEndOf(previous!), renewAt);
     // Without a key nothing can be renewed: no reason to wait for clients.
     const overlapMs = realms.some((realm) => current[realm].key === undefined) ? 0 : spec.caOverlapDays * DAY_MS;
     const dueAt = since + Math.max(overlapMs, SPREAD_MS);
-    const ended = next !== undefined && now >= endOf(current);
-    if (!ended && now < dueAt)
-      return { waiting: `until ${stamp(new Date(dueAt))}, for whoever has not heard of it`, dueAt };
-    if (!ended && unproven.length > 0) {
+    if (now < Math.min(dueAt, latest))
+      return {
+        waiting: `until ${stamp(new Date(dueAt))}, for whoever has not heard of it`,
+        dueAt: Math.min(dueAt, latest),
+      };
+    if (now < latest && unproven.length > 0) {
       const what = next ? 'to trust the new one' : 'to use certificates of the new one';
-      return { waiting: `for ${unproven.join(', ')} ${what}` };
+      return { waiting: `for ${unproven.join(', ')} ${what}`, dueAt: latest };
     }
     return { step: { kind: next ? 'activate' : 'retire' } };
   }
-  const renewAt = endOf(current) - (spec.certificateDays + 2 * spec.caOverlapDays) * DAY_MS;
   if (state.generation < spec.caGeneration || now >= renewAt)
     return { step: { kind: 'introduce', generation: Math.max(state.generation, spec.caGeneration) } };
   return { dueAt: renewAt };
@@ -99,10 +106,21 @@ export function planAuthority(
 
 /** When the first of the CAs ends, in milliseconds since 1970. */
 export function endOf(authorities: Authorities): number {
-  return Math.min(...realms.flatMap((realm) => certificatesOf(authorities[realm].certificate)).map(endOfCertificate));
+  return Math.min(...certificatesIn(authorities).map(({ validToDate }) => validToDate.getTime()));
 }
 
-const endOfCertificate = (certificate: { readonly validToDate: Date }) => certificate.validToDate.getTime();
+/** When the last of them does: from then on nobody is accepted by any. */
+function lastEndOf(authorities: Authorities): number {
+  return Math.max(...certificatesIn(authorities).map(({ validToDate }) => validToDate.getTime()));
+}
+
+/** When all of them are valid. */
+export function startOf(authorities: Authorities): number {
+  return Math.max(...certificatesIn(authorities).map(({ validFromDate }) => validFromDate.getTime()));
+}
+
+const certificatesIn = (authorities: Authorities) =>
+  realms.flatMap((realm) => certificatesOf(authorities[realm].certificate));
 
 /** The state after a step; `made` are the new CAs of those steps that need some. */
 export function after(
@@ -166,7 +184,9 @@ export function readAuthority(secret: Secret): AuthorityState {
     if (certificate === undefined) return undefined;
     if (soundCertificates(certificate) === 0) throw new Error(`${name} is no certificate in PEM`);
     const key = textAt(secret, keyName(kind, realm, 'key'));
-    return { certificate, ...(key === undefined ? {} : { key }) };
+    if (key === undefined) return { certificate };
+    mustSign(certificate, key, name, keyName(kind, realm, 'key'));
+    return { certificate, key };
   };
   const both = (kind: (typeof kinds)[number]): Authorities | undefined => {
     const [client, peer] = [read(kind, 'client'), read(kind, 'peer')];
@@ -191,6 +211,21 @@ export function readAuthority(secret: Secret): AuthorityState {
     generation: Number.isInteger(generation) ? generation : 1,
     since: Number.isNaN(since) ? Date.parse(secret.metadata.creationTimestamp ?? '') || 0 : since,
   };
+}
+
+/** Nobody would accept what it signs otherwise, and it would be issued again and again. */
+function mustSign(certificate: string, key: string, certificateName: string, name: string): void {
+  const [first] = certificatesOf(certificate);
+  let parsed: KeyObject;
+  try {
+    parsed = createPrivateKey(key);
+  } catch {
+    throw new Error(`${name} is no private key in PEM that is not encrypted`);
+  }
+  if (parsed.asymmetricKeyType !== 'ec')
+    throw new Error(`${name} is of type ${parsed.asymmetricKeyType}: only keys of elliptic curves (ec) sign here`);
+  if (!first!.checkPrivateKey(parsed)) throw new Error(`${name} does not belong to ${certificateName}`);
+  if (!first!.ca) throw new Error(`${certificateName} is the certificate of no CA`);
 }
 
 function soundCertificates(pem: string): number {

@@ -9,20 +9,18 @@ import { CLUSTER, isMember } from '../labels.ts';
 import { memberHost, memberNames } from '../names.ts';
 import { byLabel, selections, type World } from '../world.ts';
 import { isRefusal, messageOf, NameTakenError } from '../writes.ts';
+import { DAY_MS } from './authority.ts';
 import { certificateOf, certificates, whyNotIssued } from './cert-manager.ts';
 import { type Finding, inspect, type Role, roles } from './inspect.ts';
 import { issuer } from './issue.ts';
+import { renewMsOf } from './managed.ts';
 import { secretNames, secretsOf } from './names.ts';
 import { proofPolls } from './proofs.ts';
-import { type Found, stateOf } from './report.ts';
+import { CALM_MS, FAULT_MS, type Found, recheckMsOf, stateOf } from './report.ts';
 import type { TlsState } from './state.ts';
 
 export const TLS_CONTROLLER = 'tls';
 
-/** How soon something that is wrong is tried again, where no watch tells of it. */
-const FAULT_MS = 10_000;
-/** How long all may stay as it is: certificates do not end unnoticed. */
-const CALM_MS = 3_600_000;
 /** Until a watch has begun. */
 const SYNC_MS = 1_000;
 /** Nodes learn of a changed Secret within this. A member that is started anew for it must not meet the old one. */
@@ -107,7 +105,13 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
       const { dueAt, expiresAt, waiting, state } = plan;
       const goesOn = state.next ? 'a new CA is trusted beside the old one' : 'the old CA is still trusted';
       return {
-        found: { names, secrets: seen, expiresAt, ...(waiting ? { aside: `${goesOn}, and waits ${waiting}` } : {}) },
+        found: {
+          names,
+          secrets: seen,
+          expiresAt,
+          renewMs: renewMsOf(cluster.spec.tls.managed),
+          ...(waiting ? { aside: `${goesOn}, and waits ${waiting}` } : {}),
+        },
         // A timer holds no more than some weeks, and clocks are set.
         recheckMs: Math.min(CALM_MS, Math.max(1_000, (dueAt ?? Number.POSITIVE_INFINITY) - now.getTime())),
       };
@@ -144,8 +148,13 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
     const held = cachedSecrets(cluster);
     // What has been issued counts, whatever becomes of the next.
     const whole = roles.every((role) => held[role] !== undefined);
-    const found = { names, secrets: findings(cluster, held, now), ...(fault && !whole ? { fault } : {}) };
-    return { found, recheckMs: fresh ? leftMs : holdsMs };
+    const found = {
+      names,
+      secrets: findings(cluster, held, now),
+      renewMs: cluster.spec.tls.certManager!.renewBeforeDays * DAY_MS,
+      ...(fault && !whole ? { fault } : {}),
+    };
+    return { found, recheckMs: Math.min(fresh ? leftMs : holdsMs, recheckMsOf(found)) };
   }
 
   async function applyCertificates(
@@ -182,9 +191,9 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
       const cache = follow(ref);
       return [role, cache.synced ? cache.get(keyOf(ref)) : await client.find(secrets, ref, { signal })] as const;
     });
-    const found = findings(cluster, Object.fromEntries(await Promise.all(read)), now);
+    const found = { names, secrets: findings(cluster, Object.fromEntries(await Promise.all(read)), now) };
     const synced = roles.every((role) => follow({ namespace, name: names[role] }).synced);
-    return { found: { names, secrets: found }, recheckMs: synced ? CALM_MS : SYNC_MS };
+    return { found, recheckMs: synced ? recheckMsOf(found) : SYNC_MS };
   }
 
   function follow(ref: ObjectRef): Cache<Secret> {

@@ -34,6 +34,8 @@ export interface Fault {
 export interface Sound {
   readonly material: Material;
   readonly leaf: X509Certificate;
+  /** When the first of the chain ends: the certificate, one between or the CA. In milliseconds since 1970. */
+  readonly until: number;
 }
 
 export type Finding = ({ readonly kind: 'sound' } & Sound) | ({ readonly kind: 'fault' } & Fault);
@@ -94,7 +96,10 @@ export function inspect(
   if (authorities.length === 0) return fault('CertificateInvalid', ': ca.crt holds no certificate in PEM');
   try {
     if (!leaf.checkPrivateKey(createPrivateKey(key)))
-      return fault('KeyMismatch', ': tls.key does not belong to the certificate in tls.crt');
+      return fault(
+        'KeyMismatch',
+        ': tls.key does not belong to the certificate in tls.crt: put both of one issue there',
+      );
   } catch (error) {
     return fault('CertificateInvalid', `: tls.key is no private key in PEM: ${(error as Error).message}`);
   }
@@ -107,9 +112,23 @@ export function inspect(
   const uncovered = hosts.find((host) => leaf.checkHost(host, { subject: 'never' }) === undefined);
   if (uncovered !== undefined)
     return fault('HostNotCovered', `: tls.crt is not for host ${uncovered}: add it to the alternative names`);
-  if (!isTrusted(leaf, chain.slice(1), authorities, now))
-    return fault('CertificateUntrusted', ': no CA in ca.crt has issued the certificate in tls.crt, or it has expired');
-  return { kind: 'sound', material: { certificate, key, ca }, leaf };
+  const until = trustedUntil(leaf, chain.slice(1), authorities, now);
+  if (until === undefined) return fault('CertificateUntrusted', `: ${whyUntrusted(chain, authorities, now)}`);
+  return { kind: 'sound', material: { certificate, key, ca }, leaf, until };
+}
+
+function whyUntrusted(chain: readonly X509Certificate[], authorities: readonly X509Certificate[], now: Date): string {
+  const stale = [...chain.slice(1), ...authorities].find(
+    (one) => !isValid(one, now) && chain.some((child) => child !== one && issued(one, child)),
+  );
+  if (!stale)
+    return 'no CA in ca.crt has issued the certificate in tls.crt: put the one that has there, and what is between the two into tls.crt, after the certificate';
+  const [when, cure] =
+    stale.validToDate <= now
+      ? [`has expired at ${stamp(stale.validToDate)}`, 'put its successor there, and a certificate of it']
+      : [`is valid only from ${stamp(stale.validFromDate)} on`, 'is the clock right of the machine that made it?'];
+  const where = authorities.includes(stale) ? 'ca.crt' : 'tls.crt';
+  return `the CA ${JSON.stringify(stale.subject)} in ${where}, by which tls.crt would be trusted, ${when}: ${cure}`;
 }
 
 /**
@@ -125,7 +144,7 @@ export function disagreement(
     ['server', 'client'],
   ] as const) {
     const chain = certificatesOf(found[of].material.certificate);
-    if (!isTrusted(found[of].leaf, chain.slice(1), certificatesOf(found[by].material.ca), now))
+    if (trustedUntil(found[of].leaf, chain.slice(1), certificatesOf(found[by].material.ca), now) === undefined)
       return {
         reason: 'CertificateUntrusted',
         message: `Secret ${names[by]}: no CA in ca.crt has issued the certificate in tls.crt of Secret ${names[of]}: the two must accept each other`,
@@ -134,21 +153,32 @@ export function disagreement(
   return undefined;
 }
 
-/** From a leaf over those between to a CA that is trusted and still valid. */
-export function isTrusted(
+/**
+ * How long a leaf is trusted, over those between, by a CA: until the first of them ends, and by the CA with which that is
+ * latest. In milliseconds since 1970; undefined when it is not now.
+ */
+export function trustedUntil(
   leaf: X509Certificate,
   between: readonly X509Certificate[],
   authorities: readonly X509Certificate[],
   now: Date,
-): boolean {
-  const left = [...between];
-  for (let at: X509Certificate | undefined = leaf; at !== undefined; ) {
+): number | undefined {
+  const left = between.filter((one) => isValid(one, now));
+  const trusted = authorities.filter((one) => isValid(one, now));
+  const ends: number[] = [];
+  let until = Number.POSITIVE_INFINITY;
+  for (let at: X509Certificate | undefined = isValid(leaf, now) ? leaf : undefined; at !== undefined; ) {
     const child: X509Certificate = at;
-    if (authorities.some((ca) => issued(ca, child) && ca.validToDate > now)) return true;
+    until = Math.min(until, child.validToDate.getTime());
+    for (const ca of trusted) if (issued(ca, child)) ends.push(Math.min(until, ca.validToDate.getTime()));
     const next = left.findIndex((one) => issued(one, child));
     at = next < 0 ? undefined : left.splice(next, 1)[0];
   }
-  return false;
+  return ends.length === 0 ? undefined : Math.max(...ends);
+}
+
+function isValid({ validFromDate, validToDate }: X509Certificate, now: Date): boolean {
+  return validFromDate <= now && validToDate > now;
 }
 
 export function issued(ca: X509Certificate, child: X509Certificate): boolean {

@@ -15,8 +15,9 @@ import {
   type Realm,
   readAuthority,
   realmOf,
+  startOf,
 } from './authority.ts';
-import { certificatesOf, inspect, issued, type Role, textAt } from './inspect.ts';
+import { certificatesOf, inspect, issued, type Role, stamp, textAt } from './inspect.ts';
 import { leafOf, secretNames } from './names.ts';
 import type { Leaf, Lifetime, Pair } from './x509.ts';
 
@@ -59,21 +60,33 @@ const order: readonly Role[] = ['peer', 'client', 'server'];
 /** A certificate is not issued anew for less than this. */
 const WORTHWHILE_MS = 3_600_000;
 
+/** How long before its end a certificate is renewed: in time to reach the files of members, whatever is asked for. */
+export function renewMsOf({ certificateDays, renewBeforeDays }: TlsSpec['managed']): number {
+  return Math.max(renewBeforeDays * DAY_MS, Math.min(DAY_MS, (certificateDays * DAY_MS) / 10));
+}
+
 export function planManaged(input: ManagedInput): ManagedPlan {
   const { cluster, spec, secrets, unproven } = input;
   const now = input.now.getTime();
   if (!secrets.authority)
     return { kind: 'authority', step: { kind: 'create', generation: spec.caGeneration, ...orphansOf(secrets) } };
+  const fault = (what: string): ManagedPlan => ({
+    kind: 'fault',
+    reason: 'AuthorityInvalid',
+    message: `Secret ${secretNames.authority(cluster.name)}: ${what}: put it right, or delete the Secret, and a new CA takes over step by step`,
+  });
   let state: AuthorityState;
   try {
     state = readAuthority(secrets.authority);
   } catch (error) {
-    return {
-      kind: 'fault',
-      reason: 'AuthorityInvalid',
-      message: `Secret ${secretNames.authority(cluster.name)}: ${(error as Error).message}: put it right, or delete the Secret, and a new CA takes over step by step`,
-    };
+    return fault((error as Error).message);
   }
+  // What it issues nobody accepts yet: the clock of whoever made it was ahead, or the operator's is behind.
+  const from = startOf(state.current);
+  if (now < from)
+    return fault(
+      `client-ca.crt or peer-ca.crt is valid only from ${stamp(new Date(from))} on, and the clock is behind that`,
+    );
   const authority = planAuthority(state, spec, unproven, now);
   if (authority.step) return { kind: 'authority', state, step: authority.step };
   const writes: LeafWrite[] = [];
@@ -106,7 +119,7 @@ function lookAt(role: Role, { cluster, spec, secrets, now }: ManagedInput, state
   const bundle = bundleOf(state, realm);
   const leaf = leafOf(role, cluster.name, cluster.namespace);
   const lifetime = lifetimeOf(spec.certificateDays, now.getTime(), endOf(state.current));
-  const renewMs = spec.renewBeforeDays * DAY_MS;
+  const renewMs = renewMsOf(spec);
   const secret = secrets[role];
   const found = inspect(role, secretNames[role](cluster.name), secret, [], now);
   const signers = signersOf(state, realm);
@@ -117,9 +130,10 @@ function lookAt(role: Role, { cluster, spec, secrets, now }: ManagedInput, state
   ) {
     const expiresAt = found.leaf.validToDate.getTime();
     const renewAt = expiresAt - renewMs;
-    if (now.getTime() < renewAt || lifetime.notAfter < expiresAt + WORTHWHILE_MS) {
+    const isDue = now.getTime() >= renewAt;
+    if (!isDue || lifetime.notAfter < expiresAt + WORTHWHILE_MS) {
       const write = textAt(secret!, 'ca.crt') === bundle ? {} : { write: { role, bundle } };
-      return { ...write, expiresAt, renewAt: Math.max(renewAt, now.getTime() + WORTHWHILE_MS) };
+      return { ...write, expiresAt, renewAt: isDue ? now.getTime() + WORTHWHILE_MS : renewAt };
     }
   }
   const signer = signers.find((one): one is Pair => one.key !== undefined)!;

@@ -12,24 +12,41 @@ export interface Found {
   readonly aside?: string;
   /** When the first of them ends, where that is known better than from the certificates; in milliseconds since 1970. */
   readonly expiresAt?: number;
+  /** How long before its end a certificate is to be renewed, where that is known. */
+  readonly renewMs?: number;
 }
 
-/** Less of its life left than this, and whoever should have renewed it has not: 7 days, or a tenth of a short life. */
+/**
+ * Less of its life left than this, and whoever should have renewed it has not: 7 days, or a tenth of a short life, or half
+ * of the time in which it is to be renewed.
+ */
 const SOON_MS = 7 * 86_400_000;
+
+/** How soon something that is wrong is looked at again: what is valid only from later on becomes so, and no watch tells of it. */
+export const FAULT_MS = 10_000;
+/** How long all may stay as it is: certificates do not end unnoticed. */
+export const CALM_MS = 3_600_000;
+
+export function recheckMsOf({ secrets }: Found): number {
+  return roles.some((role) => secrets[role].kind === 'fault') ? FAULT_MS : CALM_MS;
+}
 
 /** `before`: what counts until what is wrong is put right. */
 export function stateOf(found: Found, before: TlsState | undefined, now: Date): Extract<TlsState, { kind: 'on' }> {
   const { names, secrets } = found;
   const old = before?.kind === 'on' ? before : undefined;
   const { client } = secrets;
-  const credentials = client.kind === 'sound' ? credentialsOf(client) : old?.credentials;
   const sound = allSound(secrets);
-  const fault = found.fault ?? firstFault(secrets) ?? (sound && disagreement(names, sound, now));
+  const apart = sound && disagreement(names, sound, now);
+  const fault = found.fault ?? firstFault(secrets) ?? apart;
+  // Secrets are changed one by one: until they agree, members are on the side of before.
+  const credentials =
+    client.kind === 'sound' && !(apart && old?.credentials) ? credentialsOf(client) : old?.credentials;
   // With a fault nothing may change for members: they keep what they have.
   const trust = sound && !fault ? trustOf(sound) : old?.trust;
   const ends = roles.flatMap((role) => {
     const each = secrets[role];
-    return each.kind === 'sound' ? [each.leaf.validToDate.getTime()] : [];
+    return each.kind === 'sound' ? [each.until] : [];
   });
   const expiresAt = Math.min(...ends, found.expiresAt ?? Number.POSITIVE_INFINITY);
   const expires = Number.isFinite(expiresAt) ? stamp(new Date(expiresAt)) : undefined;
@@ -46,15 +63,16 @@ export function stateOf(found: Found, before: TlsState | undefined, now: Date): 
 }
 
 function said(
-  { aside, names }: Found,
+  { aside, names, renewMs = Number.POSITIVE_INFINITY }: Found,
   sound: Readonly<Record<Role, Sound>> | undefined,
   expires: string | undefined,
   now: Date,
 ): CertificatesReport {
-  const soon = sound && roles.find((role) => endsSoon(sound[role], now));
+  const soon = sound && roles.find((role) => endsSoon(sound[role], renewMs, now));
   if (soon) {
-    const end = stamp(sound[soon].leaf.validToDate);
-    const message = `the certificate in Secret ${names[soon]} ends at ${end} and has not been renewed: look at who issues it`;
+    const { leaf, until } = sound[soon];
+    const what = until < leaf.validToDate.getTime() ? 'a CA of the certificate' : 'the certificate';
+    const message = `${what} in Secret ${names[soon]} ends at ${stamp(new Date(until))} and has not been renewed: look at who issues it`;
     return { status: 'False', reason: 'ExpiresSoon', message };
   }
   const message = `the first certificate ends at ${expires}`;
@@ -62,9 +80,9 @@ function said(
   return { status: 'True', reason: 'Valid', message };
 }
 
-function endsSoon({ leaf }: Sound, now: Date): boolean {
+function endsSoon({ leaf, until }: Sound, renewMs: number, now: Date): boolean {
   const life = leaf.validToDate.getTime() - leaf.validFromDate.getTime();
-  return leaf.validToDate.getTime() - now.getTime() < Math.min(SOON_MS, life / 10);
+  return until - now.getTime() < Math.min(SOON_MS, life / 10, renewMs / 2);
 }
 
 function credentialsOf({ material: { ca, certificate, key } }: Sound): Credentials {

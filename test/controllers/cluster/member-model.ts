@@ -31,14 +31,21 @@ interface Disk {
   mark?: string | undefined;
 }
 
+/** What the operator has just done when it is killed: `half`: added the first of two. */
+export type Killed = 'marks' | 'config' | 'half';
+
 const quorumOf = (voters: number) => Math.floor(voters / 2) + 1;
 
 export class MemberModel {
   wanted: number;
   size: number;
+  /** What the status remembers of it. */
+  recorded: number;
   seats: Seat[];
   leader: string;
+  /** What the ConfigMap says: who may start on an empty disk, and whom etcd has to find in the list when it does. */
   joining: readonly string[] = [];
+  names: readonly string[];
   readonly disks = new Map<number, Disk>();
   readonly down = new Set<number>();
   readonly deletesDisks: boolean;
@@ -50,12 +57,14 @@ export class MemberModel {
   constructor(voters: number, deletesDisks = false) {
     this.wanted = voters;
     this.size = voters;
+    this.recorded = voters;
     this.deletesDisks = deletesDisks;
     this.seats = Array.from({ length: voters }, (_, ordinal) => this.#seat(ordinal, false));
     for (const { ordinal, id } of this.seats) {
       this.disks.set(ordinal, { uid: this.#name('disk'), holds: id, mark: id });
       this.seats[ordinal]!.started = true;
     }
+    this.names = this.seats.map(({ ordinal }) => `c-${ordinal}`);
     this.leader = this.seats[0]!.id;
   }
 
@@ -64,7 +73,12 @@ export class MemberModel {
   }
 
   serves({ ordinal, id }: Seat): boolean {
-    return ordinal < this.size && !this.down.has(ordinal) && this.disks.get(ordinal)?.holds === id;
+    return ordinal < this.#pods && !this.down.has(ordinal) && this.disks.get(ordinal)?.holds === id;
+  }
+
+  /** None while it hibernates. */
+  get #pods(): number {
+    return this.wanted === 0 ? 0 : this.size;
   }
 
   get hasQuorum(): boolean {
@@ -89,9 +103,15 @@ export class MemberModel {
     this.disks.delete(ordinal);
   }
 
-  /** Pods start, leaders are elected, the operator looks once and does what its plan says. */
-  tick(): MembershipPlan {
-    for (let ordinal = 0; ordinal < this.size; ordinal++) this.#start(ordinal);
+  /** Somebody scales the StatefulSet by hand. */
+  takePods(left: number): void {
+    // Kubernetes would delete their disks as well: nothing mends that.
+    if (!this.deletesDisks) this.size = Math.min(this.size, left);
+  }
+
+  /** Pods start, leaders are elected, the operator looks once and does what its plan says, unless it is killed over it. */
+  tick(killed?: Killed): MembershipPlan {
+    for (let ordinal = 0; ordinal < this.#pods; ordinal++) this.#start(ordinal);
     const serving = this.voters.filter((seat) => this.serves(seat));
     if (!serving.some(({ id }) => id === this.leader) && serving[0]) this.leader = serving[0].id;
     const input = this.look();
@@ -101,8 +121,13 @@ export class MemberModel {
       if (!marked || `cafe/${marked.holds}` !== member) throw new Error(`${disk} is marked as ${member}`);
       marked.mark = marked.holds;
     }
-    this.joining = [...plan.joining, ...newcomersOf(plan.step)];
-    if (plan.step) this.#perform(plan.step);
+    if (killed === 'marks') return plan;
+    const comes = newcomersOf(plan.step);
+    this.joining = [...plan.joining, ...comes];
+    if (plan.names) this.names = [...plan.names, ...comes];
+    if (killed === 'config') return plan;
+    if (plan.step) this.#perform(plan.step, killed === 'half');
+    if (killed === 'half') return plan;
     this.#resize();
     return plan;
   }
@@ -150,10 +175,12 @@ export class MemberModel {
     this.disks.set(ordinal, disk);
     const seat = this.seats.find((each) => each.ordinal === ordinal);
     if (this.down.has(ordinal) || disk.holds !== undefined || !seat) return;
-    if (seat.isLearner && !seat.started && this.joining.includes(`c-${ordinal}`)) {
-      disk.holds = seat.id;
-      seat.started = true;
-    }
+    if (!this.joining.includes(`c-${ordinal}`)) return;
+    const listed = new Set(this.seats.map((each) => `c-${each.ordinal}`));
+    if (this.names.length !== listed.size || !this.names.every((name) => listed.has(name))) return;
+    if (!seat.isLearner) throw new Error(`voter c-${ordinal} starts on an empty disk`);
+    disk.holds = seat.id;
+    seat.started = true;
   }
 
   #observed(ordinal: number): MemberObserved {
@@ -174,16 +201,17 @@ export class MemberModel {
     return { ...said(seat.isLearner ? 'Learning' : this.hasQuorum ? 'Serving' : 'Slow'), ready: true, status };
   }
 
-  #perform(step: ClusterStep): void {
+  #perform(step: ClusterStep, half: boolean): void {
     this.done.push(step.kind);
     if (!this.hasQuorum) throw new Error(`${step.kind} without a quorum`);
     switch (step.kind) {
       case 'addMember':
         this.#add(step.member);
-        if (step.next && this.takesTwo) this.#add(step.next.member);
+        if (step.next && this.takesTwo && !half) this.#add(step.next.member);
         return;
       case 'promoteMember': {
         if (step.next && this.takesTwo) this.#add(step.next.member);
+        if (half) return;
         const seat = this.seats.find(({ id }) => id === step.id);
         if (!seat?.isLearner || !this.serves(seat))
           throw new Error(`${step.member} is given a vote and does not serve`);
@@ -233,7 +261,8 @@ export class MemberModel {
   }
 
   #resize(): void {
-    const { cluster, list, disks } = this.look();
+    const { list, disks } = this.look();
+    const cluster = clusterOf('c', { replicas: this.wanted }, { size: this.recorded });
     const views: MemberViews = new Map();
     const size = sizeOf({ cluster, formed: true, ...(list ? { list } : {}), views, running: this.size, disks });
     for (const { ordinal } of this.seats)
@@ -241,5 +270,6 @@ export class MemberModel {
     if (this.deletesDisks) for (let ordinal = size; ordinal < this.size; ordinal++) this.disks.delete(ordinal);
     // A disk that nobody uses goes at once when it is deleted.
     this.size = size;
+    this.recorded = size;
   }
 }

@@ -40,6 +40,12 @@ const silent = (reason: MemberView['reason'], failures = 2): Partial<MemberView>
   ...(reason === undefined ? {} : { reason }),
 });
 const unready = memberPod('c', 2, { ready: false });
+/** The pod as it is once its container's startup probe has passed. */
+const began = (pod: Live<Pod>): Live<Pod> => {
+  const [{ restartCount = 0, lastState = {} } = {}] = pod.status?.containerStatuses ?? [];
+  const container = { name: 'member', restartCount, lastState, state: { running: {} }, started: true };
+  return { ...pod, status: { ...pod.status, containerStatuses: [container] } };
+};
 const never = { failures: 9, status: undefined as never, reason: 'refused' } as const;
 const learner = listOf('c', [2], { isLearner: true, name: '' });
 
@@ -78,6 +84,25 @@ describe('how a member is', () => {
     ['it reads its log and does not listen yet', { pod: unready, view: never }, 'Starting'],
     ['not even when it takes connections already', { pod: unready, view: { ...never, reason: 'timeout' } }, 'Starting'],
     ['hung before we ever heard of it, it is ready by its pod', { view: { ...never, reason: 'timeout' } }, 'Hung'],
+    [
+      'hung since before the operator was there, it has started once',
+      { pod: began(unready), view: { ...never, reason: 'timeout' }, list: listOf('c') },
+      'Hung',
+    ],
+    [
+      'that says nothing while nobody leads: etcd waits for a leader before it answers clients',
+      { pod: began(unready), view: { ...never, reason: 'timeout' } },
+      'Starting',
+    ],
+    [
+      'and however often it had to be before that',
+      {
+        pod: began(ended('WAL_CORRUPT: bad', { restarts: 4, runs: true })),
+        view: { ...never, reason: 'timeout' },
+        list: listOf('c'),
+      },
+      'Hung',
+    ],
     ['it learns', { says: { isLearner: true } }, 'Learning', /once it has caught up/],
     ['it knows no leader', { says: { leaderId: undefined } }, 'Slow', /no leader/],
     ['it takes its time to answer', { view: { late: true } }, 'Slow', /more than a second/],

@@ -11,7 +11,7 @@ import {
 } from '../../../src/controllers/cluster/membership.ts';
 import { MEMBER } from '../../../src/controllers/labels.ts';
 import { clusterOf, diskOf, listOf, memberPod, viewsOf } from '../objects.ts';
-import { MemberModel } from './member-model.ts';
+import { type Killed, MemberModel } from './member-model.ts';
 
 interface Look extends Partial<Omit<MembershipInput, 'cluster'>> {
   readonly wanted?: number;
@@ -100,9 +100,11 @@ describe('the member list that counts', () => {
 });
 
 describe('how many ordinals have pods', () => {
-  const size = (more: Partial<Parameters<typeof sizeOf>[0]> & { wanted?: number; size?: number }) => {
-    const { wanted = 3, size: known = 3, ...rest } = more;
-    const cluster = clusterOf('c', { replicas: wanted }, { size: known });
+  const size = (
+    more: Partial<Parameters<typeof sizeOf>[0]> & { wanted?: number; size?: number; recorded?: number },
+  ) => {
+    const { wanted = 3, size: known = 3, recorded = known, ...rest } = more;
+    const cluster = clusterOf('c', { replicas: wanted }, { size: recorded });
     return sizeOf({ cluster, formed: true, list: listOf('c'), views: new Map(), running: known, disks: [], ...rest });
   };
   const removed = diskOf('c', 3, 't', true, { annotations: { [MEMBER]: 'cafe/gone' } });
@@ -125,6 +127,11 @@ describe('how many ordinals have pods', () => {
       3,
     ],
     [
+      'not for a disk of a removed member whose place is free: a member above it needs its pod',
+      { size: 3, wanted: 5, list: listOf('c', [0, 1, 2, 4]), disks: [removed] },
+      5,
+    ],
+    [
       'a pod that runs is not taken away for its disk',
       { size: 4, wanted: 5, list: [...listOf('c'), ...learner(3)], disks: [removed] },
       4,
@@ -134,8 +141,18 @@ describe('how many ordinals have pods', () => {
     ['not less than the highest member', { size: 3, wanted: 1, list: listOf('c', [0, 2]) }, 3],
     ['as it was while nobody answers', { size: 4, wanted: 1, list: undefined as never }, 4],
     [
-      'those that members know and the spec wants, while nobody leads',
+      'as many as there were, when somebody has taken pods away and nobody leads without them',
+      { size: 1, recorded: 5, wanted: 5, list: undefined as never },
+      5,
+    ],
+    [
+      'those that members know, while nobody leads',
       { size: 1, wanted: 5, list: undefined as never, views: viewsOf('c', 0, 1, { members: listOf('c', 5) }) },
+      5,
+    ],
+    [
+      'those that members know and the spec wants no more, while nobody leads: without them nobody can leave',
+      { size: 1, wanted: 1, list: undefined as never, views: viewsOf('c', 0, 1, { members: listOf('c', 5) }) },
       5,
     ],
     [
@@ -168,6 +185,17 @@ describe('a cluster with all its members', () => {
     );
     expect(plan({ disks: bare({ creationTimestamp: '2026-11-22T01:00:00Z' }) }).marks).toEqual([]);
     expect(plan({ disks: bare({ deletionTimestamp: 'x' }) }).marks).toEqual([]);
+  });
+  test('a disk that was made anew while its pod had no machine yet is the one that the pod has', () => {
+    const disks = [0, 1, 2].map((o) =>
+      diskOf('c', o, 't', false, { annotations: {}, creationTimestamp: '2026-11-22T01:00:00Z' }),
+    );
+    const given = look({ disks });
+    const members = given.members.map((one) => {
+      const pod = memberPod('c', one.ordinal);
+      return { ...one, pod: { ...pod, status: { ...pod.status, startTime: '2026-11-22T01:00:05Z' } } };
+    });
+    expect(planMembership({ ...given, members }).marks).toHaveLength(3);
   });
 });
 
@@ -221,8 +249,14 @@ describe('scaling up', () => {
   test('it is not promoted before its disk is known to hold its data', () => {
     const young = diskOf('c', 3, 't', false, { annotations: {}, creationTimestamp: '2026-11-22T01:00:00Z' });
     const given = learns({ wanted: 5, size: 4, list, disks: [young] }, 3);
-    expect(planMembership(given)).toMatchObject({ marks: [], joining: ['c-3'], operation: { type: 'ScaleUp' } });
+    expect(planMembership(given)).toMatchObject({ marks: [], operation: { type: 'ScaleUp' } });
     expect(planMembership(given).step).toBeUndefined();
+  });
+  test('a learner that has started must not start again on an empty disk: the leader takes it to have what it had', () => {
+    const empty = diskOf('c', 3, 't', false, { annotations: {}, creationTimestamp: '2026-11-22T01:00:00Z' });
+    const disks = [0, 1, 2].map((o) => diskOf('c', o, 't', true)).concat(empty);
+    const states = ['Serving', 'Serving', 'Serving', 'Starting'] as const;
+    expect(plan({ wanted: 5, size: 4, list, disks, states }).joining).toEqual([]);
   });
   test('nor does another one come before the first has', () => {
     const states = ['Serving', 'Serving', 'Serving', 'Dead'] as const;
@@ -234,10 +268,20 @@ describe('scaling up', () => {
     const mixed = [{ ...first!, status: { ...first!.status!, version: '3.5.35' } }, ...others];
     expect(planMembership({ ...given, members: mixed }).step).not.toHaveProperty('next');
   });
+  test('nor while templates do: a member that was told of one learner only leaves the second out of its list', () => {
+    const given = look({ wanted: 5 });
+    const members = given.members.with(0, { ...given.members[0]!, pod: memberPod('c', 0, { template: 'old' }) });
+    expect(planMembership({ ...given, members }).step).toMatchObject({ kind: 'addMember' });
+    expect(planMembership({ ...given, members }).step).not.toHaveProperty('next');
+  });
   test('who has been given a vote and has not heard of it is waited for, not complained of', () => {
     const { step, held, operation } = planMembership(learns({ wanted: 3, size: 2, list: listOf('c', 2) }, 1));
     expect([step, held]).toEqual([undefined, undefined]);
     expect(operation).toMatchObject({ type: 'ScaleUp', member: 'c-1' });
+  });
+  test('wanted no more, it is not waited for: it may never hear of its vote', () => {
+    const { step } = planMembership(learns({ wanted: 3, size: 4, list: listOf('c', 4) }, 3));
+    expect(step).toMatchObject({ kind: 'removeMember', member: 'c-3' });
   });
   test('what was begun goes on when a member leads again', () => {
     const status = { operation: { type: 'ScaleUp', member: 'c-3', since: 'x' } };
@@ -267,6 +311,10 @@ describe('scaling down', () => {
   test('a leader hands over to one that stays, before it leaves', () => {
     const { step } = plan({ wanted: 3, size: 5, leader: 4 });
     expect(step).toEqual({ kind: 'moveLeader', from: 'c-4', to: 'c-0', toId: '0a' });
+  });
+  test('so does one that leads and is slow: who leads cannot be removed', () => {
+    const states = ['Serving', 'Serving', 'Serving', 'Serving', 'Slow'] as const;
+    expect(plan({ wanted: 3, size: 5, leader: 4, states }).step).toMatchObject({ kind: 'moveLeader', from: 'c-4' });
   });
   test('nobody who serves leaves while one that stays is down', () => {
     const { step, held } = plan({ wanted: 3, size: 5, states: ['Serving', 'Dead'] });
@@ -328,6 +376,24 @@ describe('a lost member', () => {
   });
 });
 
+describe('while nobody leads', () => {
+  const learners = [...listOf('c', 1), ...learner(1, { name: '' }), ...learner(2, { name: '' })];
+  const leaderless = (states: readonly MemberState[], members: MembershipInput['list'] = []) => {
+    const input = look({ states, list: undefined as never });
+    const { leaderId: _, ...status } = viewsOf('c', 0, 1, { members }).get('c-0')!.status!;
+    const said = input.members.map((one) => (one.state === 'Slow' ? { ...one, status } : one));
+    return planMembership({ ...input, members: said }).held?.reason;
+  };
+  test('learners that hold nothing have lost nothing, and the others may have it all', () => {
+    expect(leaderless(['Slow', 'Lost', 'Lost'], learners)).not.toBe('DataLost');
+    expect(leaderless(['Slow', 'Lost', 'Lost'], listOf('c'))).toBe('DataLost');
+  });
+  test('nothing is known of a loss before who is left has started', () => {
+    expect(leaderless(['Starting', 'Lost', 'Lost'])).toBeUndefined();
+    expect(leaderless(['Dead', 'Lost', 'Lost'])).toBe('DataLost');
+  });
+});
+
 describe('what is not understood', () => {
   test('a member that is none of ours stops everything', () => {
     const foreign = { ...listOf('c', [3])[0]!, peerUrls: ['http://10.1.2.3:2380'] };
@@ -339,6 +405,14 @@ describe('what is not understood', () => {
     const { step, held } = plan({ wanted: 5, size: 3, list, disks });
     expect(step).toBeUndefined();
     expect(held).toMatchObject({ reason: 'DisksDiffer' });
+  });
+  test('nor does it keep the disk of another learner from being made anew', () => {
+    const list = [...listOf('c'), ...learner(3, { name: '' }), ...learner(4, { name: '' })];
+    const disks = [3, 4].map((o) => {
+      const annotations = { [MEMBER]: o === 3 ? 'beef/3a' : 'cafe/gone' };
+      return diskOf('c', o, 't', true, { annotations });
+    });
+    expect(plan({ wanted: 5, size: 3, list, disks }).step).toMatchObject({ kind: 'renewDisk', disk: 'data-c-4' });
   });
   test('the disk of a voter is never made anew', () => {
     const list = [...listOf('c', [0, 2]), ...listOf('c', [1], { id: 'new' })];
@@ -375,12 +449,14 @@ describe('followed step by step', () => {
 
   const event = fc.oneof(
     { weight: 6, arbitrary: fc.record({ kind: fc.constant('tick' as const), count: fc.integer({ min: 1, max: 6 }) }) },
-    fc.record({ kind: fc.constant('wanted' as const), count: fc.integer({ min: 1, max: 7 }) }),
+    fc.record({ kind: fc.constant('wanted' as const), count: fc.integer({ min: 0, max: 7 }) }),
     fc.record({ kind: fc.constantFrom('lose' as const, 'loseDisk' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constantFrom('down' as const, 'up' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constant('lead' as const), ordinal: fc.integer({ min: 0, max: 6 }) }),
     fc.record({ kind: fc.constant('strike' as const) }),
     fc.record({ kind: fc.constant('room' as const), isThere: fc.boolean() }),
+    fc.record({ kind: fc.constant('killed' as const), after: fc.constantFrom('marks', 'config', 'half') }),
+    fc.record({ kind: fc.constant('pods' as const), count: fc.integer({ min: 1, max: 6 }) }),
   );
 
   test('a learner that is no longer wanted makes room for a member that is missing', () => {
@@ -423,6 +499,12 @@ describe('followed step by step', () => {
                 break;
               case 'room':
                 model.takesTwo = each.isThere;
+                break;
+              case 'killed':
+                model.tick(each.after as Killed);
+                break;
+              case 'pods':
+                model.takePods(each.count);
                 break;
               case 'up':
                 model.down.delete(each.ordinal);

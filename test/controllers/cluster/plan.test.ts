@@ -9,8 +9,10 @@ import type { ConfigMap, Pod, StatefulSet } from '../../../src/kube/kinds.ts';
 import { type KubeObject, type Live, type Manifest, ownedBy } from '../../../src/kube/objects.ts';
 import {
   clusterOf,
+  condition,
   diskOf,
   formedStatus,
+  listOf,
   memberPod,
   meta,
   now,
@@ -135,6 +137,24 @@ describe('a new cluster', () => {
     expect(statusOf({ ...observed, pods })?.formed).toBeUndefined();
   });
 
+  test('one of which fewer are asked for by now forms of those, where they are a quorum: the others leave it', () => {
+    const list = listOf('c', 5).map((member, ordinal) => (ordinal < 3 ? member : { ...member, name: '' }));
+    const three = (ready: number) => ({
+      ...running({ formed: false, spec: { replicas: 5 } }),
+      cluster: clusterOf('c', { replicas: 3 }),
+      pods: [0, 1, 2, 3, 4].map((ordinal) => memberPod('c', ordinal, { ready: ordinal < ready })),
+      views: viewsOf('c', 0, ready, { members: list }),
+    });
+    expect(statusOf(three(2))?.formed).toBeUndefined();
+    expect(statusOf(three(3))).toMatchObject({ formed: true, size: 5 });
+    const { actions } = planCluster(three(3), now);
+    expect(actions.find(({ kind }) => kind === 'step')).toMatchObject({
+      step: { kind: 'removeMember', member: 'c-4' },
+    });
+    const one = { ...three(1), cluster: clusterOf('c', { replicas: 1 }) };
+    expect(statusOf(one)?.formed).toBeUndefined();
+  });
+
   test('a deleted one is left to its owner references', () => {
     expect(planCluster(look({ more: { deletionTimestamp: 'x' } }), now).actions).toEqual([]);
   });
@@ -164,14 +184,56 @@ describe('a formed cluster', () => {
     expect(statusOf({ ...forgotten, children })?.formed).toBe(true);
   });
 
+  test('made again over its disks, or awake again, it warns of no quorum before its members had a chance', () => {
+    const disks = [0, 1, 2].map((ordinal) => diskOf('c', ordinal, token, true));
+    const again = look({ disks });
+    expect(conditionOf(again, 'Degraded')).toMatchObject({ status: 'True', reason: 'QuorumLost' });
+    expect(events(again)).toEqual(['Created', 'Formed']);
+    const asleep = [condition('Degraded', 'False', 'Hibernated')];
+    const wakes = { ...running({ status: { ...formedStatus, conditions: asleep } }), pods: [], views: new Map() };
+    expect(events(wakes)).not.toContain('QuorumLost');
+  });
+
   test('is degraded while a member is away and says whether the rest is a quorum', () => {
-    const observed = running();
+    const observed = settledStatus(running());
     const one = { ...observed, pods: observed.pods.slice(1), views: viewsOf('c', 1) };
     expect(conditionOf(one, 'Degraded')).toMatchObject({ status: 'True', reason: 'MembersNotReady' });
     expect(events(one)).toContain('MembersNotReady');
     const two = { ...observed, pods: observed.pods.slice(2), views: viewsOf('c', 1) };
     expect(conditionOf(two, 'Degraded')).toMatchObject({ status: 'True', reason: 'QuorumLost' });
     expect(conditionOf(two, 'Ready')?.message).toContain('c-0: its pod is not there');
+  });
+
+  test('a member that its update has taken down is no damage, one that cannot come back is', () => {
+    const status: RaftClusterStatus = {
+      ...formedStatus,
+      operation: { type: 'Update', member: 'c-0', since: '2026-11-22T00:00:00Z' },
+    };
+    const observed = running({ status, spec: { engine: { image: 'new' } } });
+    const pods = observed.pods.slice(1);
+    const views = new Map([...viewsOf('c', 1)].filter(([name]) => name !== 'c-0'));
+    const away = { ...observed, pods, views };
+    expect(conditionOf(away, 'Degraded')).toMatchObject({ status: 'False', reason: 'ReplacingMembers' });
+    expect(conditionOf(away, 'Ready')).toMatchObject({ status: 'False', reason: 'MembersNotReady' });
+    expect(events(away)).not.toContain('MembersNotReady');
+    const waiting = { reason: 'ErrImagePull', message: 'no such image' };
+    const stuck = { ...away, pods: [memberPod('c', 0, { ready: false, waiting }), ...pods] };
+    expect(conditionOf(stuck, 'Degraded')).toMatchObject({ status: 'True', reason: 'MembersNotReady' });
+    const going = (deletionTimestamp: string) => {
+      const pod = observed.pods[0]!;
+      return { ...away, pods: [{ ...pod, metadata: { ...pod.metadata, deletionTimestamp } }, ...pods] };
+    };
+    const at = (seconds: number) => new Date(now.getTime() + seconds * 1_000).toISOString();
+    expect(conditionOf(going(at(20)), 'Degraded')).toMatchObject({ status: 'False', reason: 'ReplacingMembers' });
+    expect(conditionOf(going(at(-1)), 'Degraded')).toMatchObject({ status: 'True', reason: 'MembersNotReady' });
+  });
+
+  test('where all that there are serve, Ready says what keeps those that are to come', () => {
+    const observed = running({ spec: { paused: true } });
+    const more = { ...observed, cluster: { ...observed.cluster, spec: { ...observed.cluster.spec, replicas: 5 } } };
+    expect(conditionOf(more, 'Ready')?.message).toBe(
+      '3 of 5 members serve; spec.paused is true: nothing is changed until it is false',
+    );
   });
 
   test('a member that is ready by its pod but answers nobody does not serve', () => {
@@ -281,6 +343,34 @@ describe('members that do not run what the spec says', () => {
     expect(statusSaid(locked)?.operation).toEqual(operation);
   });
 
+  /** Five are asked for; c-0 to `serving` serve, the others have pods that cannot start, of a template of the past. */
+  const broken = (serving: number, more: { operation?: RaftClusterStatus['operation']; leads?: boolean } = {}) => {
+    const { operation, leads = true } = more;
+    const away = condition('Available', 'False', 'QuorumLost');
+    const status = { ...formedStatus, ...(leads ? {} : { conditions: [away] }), ...(operation ? { operation } : {}) };
+    const observed = running({ spec: { replicas: 5 }, status });
+    const { template } = { template: observed.pods[0]!.metadata.annotations![TEMPLATE]! };
+    const waiting = { reason: 'ErrImagePull' };
+    const pods = [0, 1, 2, 3, 4].map((ordinal) =>
+      ordinal < serving
+        ? memberPod('c', ordinal, { template })
+        : memberPod('c', ordinal, { template: 'bad', ready: false, waiting }),
+    );
+    const list = [...listOf('c', serving), ...listOf('c', 5, { isLearner: true, name: '' }).slice(serving)];
+    const views = viewsOf('c', 0, serving, { members: list, ...(leads ? {} : { leaderId: undefined }) });
+    return { ...observed, pods, views, disks: pods.map((_, ordinal) => diskOf('c', ordinal, token, true)) };
+  };
+
+  test('learners that cannot start get the mended template, whichever of them is waited for', () => {
+    const disks = broken(3).disks.slice(0, 3);
+    expect(stepOf({ ...broken(3), disks })).toMatchObject({ kind: 'replaceMember', pod: 'c-4' });
+  });
+
+  test('who cannot start gets the mended template while what was begun waits for a leader', () => {
+    const operation = { type: 'ReplaceMember' as const, member: 'c-1', since: '2026-11-22T02:00:00Z' };
+    expect(stepOf(broken(2, { operation, leads: false }))).toMatchObject({ kind: 'replaceMember', pod: 'c-4' });
+  });
+
   test('an archive that has left the template is no reason to restart anybody', () => {
     const pods = running().pods.map((pod) => ({
       ...pod,
@@ -380,6 +470,17 @@ describe('what is in the way', () => {
     expect(JSON.stringify(statefulSet)).toContain('--initial-cluster-token=old-token');
   });
 
+  test('disks that go with an earlier cluster of the same name are waited for: nothing starts on them or takes after them', () => {
+    const earlier = { apiVersion: 'raftsman.dev/v1alpha1', kind: 'RaftCluster', name: 'c', uid: 'earlier' };
+    for (const going of [{ deletionTimestamp: '2026-11-22T00:00:00Z' }, { ownerReferences: [earlier] }]) {
+      const kept = diskOf('c', 0, 'default-c-earlier', true);
+      const observed = look({ disks: [{ ...kept, metadata: { ...kept.metadata, ...going } }] });
+      expect(conditionOf(observed, 'Ready')).toMatchObject({ status: 'False', reason: 'WaitingForRemoval' });
+      expect(statusOf(observed)?.formed).toBeUndefined();
+      expect(applies(observed)).toEqual([]);
+    }
+  });
+
   test('disks of a cluster that never formed start it anew', () => {
     const actions = planCluster(look({ disks: [diskOf('c', 0, 'old-token')] }), now).actions;
     expect(actions.find((action) => action.kind === 'apply' && action.part === 'config')).toMatchObject({
@@ -400,6 +501,26 @@ describe('what is in the way', () => {
     expect(applies(observed)).toEqual([]);
     expect(conditionOf(observed, 'Progressing')).toMatchObject({ reason: 'DisksInUse' });
     expect(conditionOf(observed, 'Progressing')?.message).toContain('data-c-0');
+  });
+
+  test('nor does it take the disks of another for its own: once they are deleted, it starts as a new cluster does', () => {
+    const observed = look({ spec: restore, store: storeOf(), disks: [diskOf('c', 0, 'old-token', true)] });
+    expect(statusOf(observed)?.formed).toBeUndefined();
+    const cleared = settledStatus(observed);
+    expect(applies({ ...cleared, disks: [] })).toEqual(PARTS);
+  });
+
+  test('disks of members that were removed long ago, and none that could serve, start nothing', () => {
+    const observed = look({ disks: [diskOf('c', 3, 'old-token', true), diskOf('c', 4, 'old-token', true)] });
+    expect(applies(observed)).toEqual([]);
+    const said = conditionOf(observed, 'Progressing');
+    expect(said).toMatchObject({ status: 'False', reason: 'DisksInUse' });
+    expect(said?.message).toContain('data-c-3, data-c-4');
+    expect(statusOf(observed)?.formed).toBeUndefined();
+    const { actions } = planCluster({ ...settledStatus(observed), disks: [] }, now);
+    expect(actions.find((action) => action.kind === 'apply' && action.part === 'config')).toMatchObject({
+      object: { data: { 'initial-cluster-state': 'new' } },
+    });
   });
 
   test('a store that is missing or not ready is waited for, before anything is created', () => {

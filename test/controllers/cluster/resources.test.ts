@@ -111,14 +111,31 @@ describe('the objects of a RaftCluster', () => {
     expect(maxUnavailable(input({ replicas: 5 }, { formed: true, size: 5, list: learning }))).toBe(1);
   });
 
+  test('no disk goes with the StatefulSet, which somebody may delete: those that go with the cluster are its own', () => {
+    const storage = { size: '1Gi', retention: { whenDeleted: 'Delete' } };
+    expect(clusterObjects(input({ storage })).statefulSet['spec']).toMatchObject({
+      persistentVolumeClaimRetentionPolicy: { whenScaled: 'Retain', whenDeleted: 'Retain' },
+    });
+  });
+
+  test('disks go only with pods of members that were removed, not with those that somebody takes from the StatefulSet', () => {
+    const storage = { size: '1Gi', retention: { whenScaled: 'Delete' } };
+    const policy = (more: object) =>
+      (
+        clusterObjects(input({ storage }, { formed: true, size: 3, ...more })).statefulSet['spec'] as Record<
+          string,
+          unknown
+        >
+      )['persistentVolumeClaimRetentionPolicy'];
+    expect(policy({ shrinks: false })).toMatchObject({ whenScaled: 'Retain' });
+    expect(policy({ shrinks: true })).toMatchObject({ whenScaled: 'Delete' });
+  });
+
   test('hibernated, a cluster has no pods, and its disks stay whatever becomes of disks when it is scaled', () => {
     const storage = { size: '1Gi', retention: { whenScaled: 'Delete' } };
     const awake = clusterObjects(input({ storage }, { formed: true, size: 3 }));
-    const asleep = clusterObjects(input({ storage, replicas: 0 }, { formed: true, size: 3 }));
-    expect(awake.statefulSet['spec']).toMatchObject({
-      replicas: 3,
-      persistentVolumeClaimRetentionPolicy: { whenScaled: 'Delete' },
-    });
+    const asleep = clusterObjects(input({ storage, replicas: 0 }, { formed: true, size: 3, shrinks: true }));
+    expect(awake.statefulSet['spec']).toMatchObject({ replicas: 3 });
     expect(asleep.statefulSet['spec']).toMatchObject({
       replicas: 0,
       persistentVolumeClaimRetentionPolicy: { whenScaled: 'Retain', whenDeleted: 'Retain' },

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import type { RaftCompaction, RaftCompactionPolicy } from '../../../src/api/compaction.ts';
 import {
   currentBefore,
   merge,
@@ -8,6 +9,8 @@ import {
   since,
   thin,
 } from '../../../src/controllers/compaction/history.ts';
+import { compactionRuns } from '../../../src/controllers/compaction/policy.ts';
+import type { Live } from '../../../src/kube/objects.ts';
 
 const at = (seconds: number) => new Date(Date.UTC(2026, 10, 22) + seconds * 1000);
 const sample = (seconds: number, revision: number) => sampleOf(revision, at(seconds));
@@ -71,6 +74,26 @@ describe('memory', () => {
       }),
       { seed: 20261122, numRuns: 300 },
     );
+  });
+
+  test('what a clock noted that was ahead, and has been set back since, keeps nothing back', () => {
+    const memory = new RevisionMemory();
+    const year = 365 * 86_400;
+    memory.note('c', 100, at(year));
+    memory.note('c', 500, at(0));
+    memory.note('c', 900, at(7200));
+    expect(currentBefore(memory.of('c'), 3600, at(7200))).toEqual({ kind: 'known', sample: sample(0, 500) });
+    const ofRun = { time: sample(year, 100).time, revision: 100 };
+    const policy = {
+      metadata: { name: 'p' },
+      spec: { keepSeconds: 3600 },
+      status: { clusterId: 'c', revisions: [sample(0, 500), ofRun] },
+    } as unknown as Live<RaftCompactionPolicy>;
+    const run = { status: { clusterId: 'c', startTime: at(7199).toISOString(), revision: 900 } };
+    expect(compactionRuns.more?.(policy, [run as Live<RaftCompaction>], at(7200))).toEqual({
+      clusterId: 'c',
+      revisions: [sample(0, 500), sample(7200, 900)],
+    });
   });
 
   test('another cluster of the same name starts over', () => {

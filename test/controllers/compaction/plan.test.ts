@@ -435,6 +435,30 @@ describe('under way', () => {
     expect(says(observed, later(700)).kinds).toContain('unlock');
   });
 
+  test('a lock from the future, of a clock that was set back since, is no reason to keep a member from being mended', () => {
+    const clusterStatus = lockedAt(later(86_400));
+    const observed = look({ spec: { defragment }, status: begun, clusterStatus, crew: away });
+    expect(says(observed).kinds).toContain('unlock');
+    const skewed = look({ spec: { defragment }, status: begun, clusterStatus: lockedAt(later(5)), crew: away });
+    expect(says(skewed).kinds).not.toContain('unlock');
+  });
+
+  test('a member that was defragmented while its operator ended counts as such', () => {
+    const done = { size: 20 * MiB, inUse: 20 * MiB };
+    const observed = look({
+      spec: { defragment },
+      status: begun,
+      inUseBefore: new Map(['c-0', 'c-1', 'c-2'].map((name) => [name, 20 * MiB])),
+      clusterStatus: lockedAt(start, 'c-1'),
+      crew: crewOf('c-0', { 'c-0': done, 'c-1': done, 'c-2': { size: 100 * MiB, inUse: 99 * MiB } }),
+    });
+    expect(says(observed).status?.members).toMatchObject([
+      { name: 'c-0', result: 'Skipped' },
+      { name: 'c-1', result: 'Defragmented', sizeBytesBefore: 100 * MiB, sizeBytesAfter: 20 * MiB },
+      { name: 'c-2', result: 'Skipped' },
+    ]);
+  });
+
   test('members are not judged before the space that compaction frees has been freed', () => {
     const sizes = { 'c-0': holey, 'c-1': holey, 'c-2': holey };
     const inUseBefore = new Map([

@@ -89,6 +89,29 @@ describe('when snapshots are due', () => {
     expect(events({ ...observed, toldLate: at('02:10:00').getTime() }, at('02:15:00'))).toEqual([]);
   });
 
+  test('a clock that was ahead when one was made, and was set back since, keeps none from being made', () => {
+    const observed = look({}, { lastScheduleTime: '2031-01-01T00:00:00Z' });
+    expect(created(observed, at('02:03:00'))).toEqual([]);
+    expect(statusOf(observed, at('02:03:00'))).toMatchObject({
+      lastScheduleTime: '2026-11-22T02:03:00Z',
+      nextScheduleTime: '2026-11-22T02:10:00Z',
+    });
+    expect(created(look({}, ran('02:03:00')), at('02:10:04'))).toEqual([nameOf('02:10:00')]);
+  });
+
+  test('a clock that was set back by a little makes no second one of a time', () => {
+    const observed = look({}, ran('02:10:00'));
+    expect(created(observed, at('02:09:58'))).toEqual([]);
+    expect(statusOf(observed, at('02:09:58'))).toMatchObject({
+      lastScheduleTime: '2026-11-22T02:10:00Z',
+      nextScheduleTime: '2026-11-22T02:20:00Z',
+    });
+  });
+
+  test('however far away the next is, the clock is looked at now and then: it may be put forward', () => {
+    expect(plan(look({ schedule: '0 0 1 1 *' }), at('02:03:00')).requeueAfterMs).toBeLessThanOrEqual(600_000);
+  });
+
   test('the time zone decides', () => {
     const observed = look({ schedule: '0 3 * * *', timeZone: 'Europe/Berlin' }, ran('00:00:00'));
     expect(statusOf(observed, at('01:00:00'))?.nextScheduleTime).toBe('2026-11-22T02:00:00Z');

@@ -3,7 +3,7 @@ import { disagreement, type Finding, inspect, type Role, type Sound } from '../.
 import { issueLeaf, newAuthority } from '../../../src/controllers/tls/x509.ts';
 import type { Secret } from '../../../src/kube/kinds.ts';
 import { now } from '../objects.ts';
-import { aMonth, ca, DAY, leafSecretOf, otherCa } from './secrets.ts';
+import { aMonth, ca, DAY, issueCa, leafSecretOf, otherCa } from './secrets.ts';
 
 const hosts = ['c-0.c-peers.default.svc', 'c-2.c-peers.default.svc'];
 const look = (secret: Secret | undefined, role: Role = 'server', at = now) =>
@@ -105,6 +105,47 @@ describe('a Secret with a certificate', () => {
     expect(look(leafSecretOf('server', { data: { 'ca.crt': both } }))).toMatchObject({ kind: 'sound' });
     const old = newAuthority('old', { notBefore: now.getTime() - 2 * DAY, notAfter: now.getTime() - DAY });
     expect(look(leafSecretOf('server', { authority: old }))).toMatchObject({ reason: 'CertificateUntrusted' });
+  });
+
+  describe('with a certificate between it and the CA', () => {
+    const span = (from: number, to: number) => ({ notBefore: later(from).getTime(), notAfter: later(to).getTime() });
+    const root = newAuthority('root', span(-20, 20));
+    const chained = (lifetime: { notBefore: number; notAfter: number }, authority = root) => {
+      const between = issueCa(authority, 'between', lifetime);
+      const leaf = issueLeaf(between, { commonName: 'c', hosts, usages: ['server'] }, aMonth);
+      const pem = `${leaf.certificate}${between.certificate}`;
+      return leafSecretOf('server', { data: { 'tls.crt': pem, 'tls.key': leaf.key, 'ca.crt': authority.certificate } });
+    };
+
+    test('holds until the first of the three ends', () => {
+      expect(look(chained(span(-1, 10)))).toMatchObject({ kind: 'sound', until: later(10).getTime() });
+      expect(look(chained(span(-1, 60)))).toMatchObject({ kind: 'sound', until: later(20).getTime() });
+    });
+
+    test('is not trusted when that has ended, as members see it: the message names it', () => {
+      const found = look(chained(span(-10, -1)));
+      expect(found).toMatchObject({
+        reason: 'CertificateUntrusted',
+        message: expect.stringMatching(/the CA "CN=between" in tls\.crt, .* has expired at 2026-11-21T02:14:00Z: put/),
+      });
+    });
+
+    test('is not trusted by a CA that is not valid yet', () => {
+      const early = newAuthority('early', span(1, 20));
+      expect(look(chained(span(-1, 10), early))).toMatchObject({
+        reason: 'CertificateUntrusted',
+        message: expect.stringMatching(/the CA "CN=early" in ca\.crt, .* is valid only from 2026-11-23T02:14:00Z on/),
+      });
+    });
+
+    test('is told what to do when that is missing', () => {
+      const whole = chained(span(-1, 10));
+      const pem = Buffer.from(whole.data!['tls.crt']!, 'base64')
+        .toString()
+        .split(/(?=-----BEGIN)/)[0]!;
+      const alone = { ...whole, data: { ...whole.data, 'tls.crt': Buffer.from(pem).toString('base64') } };
+      expect(look(alone)).toMatchObject({ message: expect.stringMatching(/what is between the two into tls\.crt/) });
+    });
   });
 
   test('two that do not trust each other are told apart from each one that is wrong', () => {

@@ -1,12 +1,12 @@
-import { X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { readAuthority } from '../../../src/controllers/tls/authority.ts';
-import { certificatesOf, isTrusted, type Role, roles, textAt } from '../../../src/controllers/tls/inspect.ts';
+import { encode, readAuthority } from '../../../src/controllers/tls/authority.ts';
+import { certificatesOf, type Role, roles, textAt, trustedUntil } from '../../../src/controllers/tls/inspect.ts';
 import { planManaged } from '../../../src/controllers/tls/managed.ts';
 import { namespace, now as start } from '../objects.ts';
 import { life, type Secrets } from './life.ts';
-import { DAY, secretOf } from './secrets.ts';
+import { ca, DAY, secretOf } from './secrets.ts';
 
 const at = (days: number) => start.getTime() + days * DAY;
 const trusts = (secrets: Secrets, role: Role) => certificatesOf(textAt(secrets[role]!, 'ca.crt')!);
@@ -18,10 +18,12 @@ const leafIn = (pem: string) => {
 };
 const leafOf = (secrets: Secrets, role: Role) => leafIn(textAt(secrets[role]!, 'tls.crt')!);
 const accepted = new Map<string, boolean>();
-/** Signatures are looked at once: there are many meetings over the years. */
+/** Signatures are looked at once, as of the leaf's first second: there are many meetings over the years. */
 function accepts(by: Secrets, of: Secrets, role: Role, other: Role, now: number): boolean {
   const key = `${by[role]!.data!['ca.crt']} ${of[other]!.data!['tls.crt']}`;
-  const signed = accepted.get(key) ?? isTrusted(leafOf(of, other), [], trusts(by, role), start);
+  const signed =
+    accepted.get(key) ??
+    trustedUntil(leafOf(of, other), [], trusts(by, role), leafOf(of, other).validFromDate) !== undefined;
   accepted.set(key, signed);
   return signed && leafOf(of, other).validToDate.getTime() > now;
 }
@@ -86,6 +88,29 @@ describe('renewal', () => {
     one.live(at(1));
     expect(one.done.slice(4)).toEqual(['issue server']);
     expect(accepts(one.secrets, one.secrets, 'client', 'server', at(1))).toBe(true);
+  });
+
+  test.each([
+    [1, 0],
+    [5, 0],
+    [90, 0],
+  ])(
+    'of one for %d days that is to be renewed %d days before its end comes before it ends',
+    (certificateDays, renewBeforeDays) => {
+      const one = life({ certificateDays, renewBeforeDays });
+      const { dueAt, expiresAt } = one.live(at(0));
+      // A Secret takes its time to reach the files of members.
+      expect(expiresAt - dueAt!).toBeGreaterThanOrEqual(3_600_000);
+      const renewed = one.live(dueAt!);
+      expect(one.done.slice(4)).toEqual(['issue peer', 'issue client', 'issue server']);
+      expect(renewed.expiresAt).toBeGreaterThan(expiresAt);
+    },
+  );
+
+  test('is looked for in time, not some time after it', () => {
+    const one = life();
+    one.live(at(0));
+    expect(one.live(at(60) - 60_000).dueAt).toBe(at(60));
   });
 
   test('of ca.crt alone keeps the certificate', () => {
@@ -169,6 +194,86 @@ describe('a new CA', () => {
     expect(trusts(one.secrets, 'server')).toHaveLength(2);
     one.live(at(31.2));
     expect(trusts(one.secrets, 'server')).toHaveLength(1);
+  });
+
+  describe('that a member never heard of, because it was down for too long,', () => {
+    const managed = { caDays: 120, certificateDays: 30, renewBeforeDays: 10, caOverlapDays: 10 };
+    const hour = 1 / 24;
+
+    test('takes over an hour before the old one ends: new certificates have to reach the others in time', () => {
+      const one = life(managed);
+      one.live(at(0));
+      one.live(at(70));
+      expect(one.done).toContain('introduce');
+      one.live(at(119), ['c-1']);
+      const waits = one.live(at(120 - 2 * hour), ['c-1']);
+      expect(waits.waiting).toBe('for c-1 to trust the new one');
+      expect(waits.dueAt).toBeLessThanOrEqual(at(120 - hour));
+      expect(one.done).not.toContain('activate');
+      one.live(at(120 - hour), ['c-1']);
+      expect(one.done.slice(-4)).toEqual(['activate', 'issue peer', 'issue client', 'issue server']);
+    });
+
+    test('gives way to the next in time: the old one is dropped, and not waited for until both have ended', () => {
+      const one = life(managed);
+      one.live(at(0));
+      one.spec = { ...one.spec, caGeneration: 2 };
+      one.live(at(1));
+      one.live(at(12));
+      expect(one.done).toContain('activate');
+      for (let days = 22; days < 400; days += 5) {
+        one.live(at(days), ['c-1']);
+        for (const role of roles) expect(leafOf(one.secrets, role).validToDate.getTime()).toBeGreaterThan(at(days));
+      }
+    });
+  });
+
+  test.each<[string, 'client-ca' | 'peer-ca', { readonly crt?: string; readonly key?: string }, RegExp]>([
+    ['no key', 'client-ca', { key: 'x' }, /client-ca\.key is no private key in PEM/],
+    ['the key of another', 'client-ca', { key: ca.key }, /client-ca\.key does not belong to client-ca\.crt/],
+    ['the key of another', 'peer-ca', { crt: ca.certificate }, /peer-ca\.key does not belong to peer-ca\.crt/],
+    [
+      'a key that is not of an elliptic curve',
+      'peer-ca',
+      {
+        key: generateKeyPairSync('rsa', { modulusLength: 2048 })
+          .privateKey.export({ type: 'pkcs8', format: 'pem' })
+          .toString(),
+      },
+      /peer-ca\.key is of type rsa/,
+    ],
+  ])(
+    'waits for a person where the Secret of the CAs holds %s: nobody gets certificates of it',
+    (_, name, given, said) => {
+      const one = life();
+      one.live(at(0));
+      const data = { ...one.secrets.authority!.data };
+      for (const [item, text] of Object.entries(given)) data[`${name}.${item}`] = encode(text);
+      one.secrets.authority = { ...one.secrets.authority!, data };
+      expect(() => one.live(at(61))).toThrow(said);
+      expect(one.done).toHaveLength(4);
+    },
+  );
+
+  test('from the future issues nothing, and is not replaced in a hurry: a clock may be behind for a while', () => {
+    const one = life();
+    one.live(at(10));
+    expect(() => one.live(at(0))).toThrow(/peer-ca\.crt is valid only from 2026-12-02T02:09:00Z on, and the clock/);
+    expect(one.done).toHaveLength(4);
+    one.live(at(10));
+    expect(one.done).toHaveLength(4);
+  });
+
+  test('waits for a person where the CA may sign no certificates', () => {
+    const one = life();
+    one.live(at(0));
+    const { data } = one.secrets.authority!;
+    const [crt, key] = ['tls.crt', 'tls.key'].map((item) => one.secrets.client!.data![item]!);
+    one.secrets.authority = {
+      ...one.secrets.authority!,
+      data: { ...data, 'client-ca.crt': crt!, 'client-ca.key': key! },
+    };
+    expect(() => one.live(at(61))).toThrow(/client-ca\.crt is the certificate of no CA/);
   });
 
   test('waits for a person where the Secret of the CAs cannot be read', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { type Finding, inspect, type Role } from '../../../src/controllers/tls/inspect.ts';
-import { type Found, stateOf } from '../../../src/controllers/tls/report.ts';
+import { CALM_MS, FAULT_MS, type Found, recheckMsOf, stateOf } from '../../../src/controllers/tls/report.ts';
+import { newAuthority } from '../../../src/controllers/tls/x509.ts';
 import type { Secret } from '../../../src/kube/kinds.ts';
 import { now } from '../objects.ts';
 import { ca, DAY, leafSecretOf, otherCa } from './secrets.ts';
@@ -59,6 +60,40 @@ describe('what is said of certificates', () => {
     const { report } = stateOf(found({}, {}, at), undefined, at);
     expect(report).toMatchObject({ status: 'False', reason: 'ExpiresSoon' });
     expect(report.message).toMatch(/Secret s ends at 2026-12-22T02:14:00Z and has not been renewed/);
+  });
+
+  test('a CA that ends before the certificates that it has issued counts, and is warned about', () => {
+    const old = newAuthority('old', { notBefore: now.getTime() - DAY, notAfter: now.getTime() + 2 * DAY });
+    const { report } = stateOf(found({ peer: leafSecretOf('peer', { authority: old }) }), undefined, now);
+    expect(report).toMatchObject({ status: 'False', reason: 'ExpiresSoon', expires: '2026-11-24T02:14:00Z' });
+    expect(report.message).toMatch(/^a CA of the certificate in Secret p ends at 2026-11-24T02:14:00Z/);
+  });
+
+  test('one that is to be renewed late is no reason to warn before half of that time is over', () => {
+    const lastDays = (days: number) => new Date(now.getTime() + (30 - days) * DAY);
+    const reason = (days: number) =>
+      stateOf(found({}, { renewMs: 2 * DAY }, lastDays(days)), undefined, lastDays(days)).report.reason;
+    expect(reason(2.5)).toBe('Valid');
+    expect(reason(1.5)).toBe('Valid');
+    expect(reason(0.9)).toBe('ExpiresSoon');
+  });
+
+  test('Secrets that are changed one by one: until they agree, members are reached as before', () => {
+    const before = stateOf(found(), undefined, now);
+    const half = stateOf(found({ client: leafSecretOf('client', { authority: otherCa }) }), before, now);
+    expect(half.report.reason).toBe('CertificateUntrusted');
+    expect(half.credentials).toEqual(before.credentials);
+    const all = (role: Role) => leafSecretOf(role, { authority: otherCa });
+    const whole = stateOf(found({ server: all('server'), peer: all('peer'), client: all('client') }), half, now);
+    expect(whole.credentials?.ca).toBe(otherCa.certificate);
+  });
+
+  test('what is wrong is looked at again soon: a certificate that is valid from later on becomes so by itself', () => {
+    const early = { notBefore: now.getTime() + 20_000, notAfter: now.getTime() + 30 * DAY };
+    const given = { server: leafSecretOf('server', { lifetime: early }) };
+    expect(found(given).secrets.server).toMatchObject({ reason: 'CertificateNotYetValid' });
+    expect(recheckMsOf(found(given))).toBe(FAULT_MS);
+    expect(recheckMsOf(found())).toBe(CALM_MS);
   });
 
   test('a change of CAs that goes on, and what it waits for', () => {

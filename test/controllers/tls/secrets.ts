@@ -1,8 +1,11 @@
 /** Secrets with certificates, for tables. */
+import { createPrivateKey, sign, X509Certificate } from 'node:crypto';
+import { AsnConvert } from '@peculiar/asn1-schema';
+import { Certificate, Extensions, id_ce_authorityKeyIdentifier } from '@peculiar/asn1-x509';
 import { encode } from '../../../src/controllers/tls/authority.ts';
 import type { Role } from '../../../src/controllers/tls/inspect.ts';
 import { leafOf } from '../../../src/controllers/tls/names.ts';
-import { issueLeaf, type Leaf, newAuthority, type Pair } from '../../../src/controllers/tls/x509.ts';
+import { issueLeaf, type Leaf, type Lifetime, newAuthority, type Pair } from '../../../src/controllers/tls/x509.ts';
 import type { Secret } from '../../../src/kube/kinds.ts';
 import { meta, namespace, now } from '../objects.ts';
 
@@ -12,6 +15,29 @@ export const aMonth = { notBefore: now.getTime() - DAY, notAfter: now.getTime() 
 
 export const ca = newAuthority('a CA', aYear);
 export const otherCa = newAuthority('another CA', aYear);
+
+/** A CA that another one vouches for. */
+export function issueCa(parent: Pair, commonName: string, lifetime: Lifetime): Pair {
+  const { certificate, key } = newAuthority(commonName, lifetime);
+  const parsed = (pem: string) => AsnConvert.parse(new X509Certificate(pem).raw, Certificate);
+  const whole = parsed(certificate);
+  const body = whole.tbsCertificate;
+  body.issuer = parsed(parent.certificate).tbsCertificate.subject;
+  // It names its own key as the one that has signed.
+  body.extensions = new Extensions(
+    (body.extensions ?? []).filter(({ extnID }) => extnID !== id_ce_authorityKeyIdentifier),
+  );
+  const signature = sign('sha256', new Uint8Array(AsnConvert.serialize(body)), {
+    key: createPrivateKey(parent.key),
+    dsaEncoding: 'der',
+  });
+  const signed = new Certificate({
+    tbsCertificate: body,
+    signatureAlgorithm: whole.signatureAlgorithm,
+    signatureValue: new Uint8Array(signature).buffer,
+  });
+  return { certificate: new X509Certificate(new Uint8Array(AsnConvert.serialize(signed))).toString(), key };
+}
 
 export function secretOf(name: string, data: Readonly<Record<string, string>>, more: object = {}): Secret {
   return {
