@@ -93,7 +93,8 @@ function crash(message: string | undefined): Crash {
     ? 'lost'
     : /\bNODE_REMOVED\b/.test(text)
       ? 'removed'
-      : /\b(NODE_DATA_UNUSABLE|WAL_CORRUPT|WAL_MISSING)\b/.test(text)
+      : // Its disk is empty, and for once nobody can tell whose it was.
+        /\b(NODE_DATA_UNUSABLE|WAL_CORRUPT|WAL_MISSING|NODE_NO_ANSWER)\b/.test(text)
         ? 'corrupt'
         : undefined;
   return { text, ...(verdict === undefined ? {} : { verdict }) };

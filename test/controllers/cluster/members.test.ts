@@ -137,6 +137,16 @@ describe('how a member is', () => {
       { pod: ended('WAL_CORRUPT: bad', { restarts: 4, ran: 60 }), view: null },
       'Lost',
     ],
+    [
+      'an empty disk of which nobody can tell whose it was may be so for a moment',
+      { pod: ended('NODE_NO_ANSWER: none could tell'), view: null },
+      'Dead',
+    ],
+    [
+      'and holds nothing when that stays so',
+      { pod: ended('NODE_NO_ANSWER: none could tell', { restarts: 2 }), view: null },
+      'Lost',
+    ],
     ['what else ends it often is no loss', { pod: ended('bad flag', { restarts: 40 }), view: null }, 'Dead'],
     [
       'a learner that started before its time has lost nothing',
