@@ -1,6 +1,7 @@
 /** Stands in for the cluster's DNS inside a member's process: names of pods are read from the file that the node keeps. */
 import dns from 'node:dns';
 import { readFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { promisify } from 'node:util';
 
 const file = process.env['RAFTSMAN_STAND_IN_HOSTS'];
@@ -26,3 +27,5 @@ function lookup(name: string, options: dns.LookupOptions | Callback, callback?: 
 dns.lookup = lookup as typeof dns.lookup;
 // gRPC asks this way.
 dns.promises.lookup = promisify(lookup) as unknown as typeof dns.promises.lookup;
+// Members import it by its name.
+syncBuiltinESMExports();
