@@ -26,6 +26,8 @@ import { clientTls } from './target.ts';
 
 const clusterType = raftCluster as ResourceType<RaftCluster>;
 const lookEveryMs = 200;
+/** The kubelet waits ten seconds and more before it starts again what ended twice. */
+const startsWithinMs = 60_000;
 /** A machine that is busy with something else takes its time; only what fails waits so long, in milliseconds. */
 export const patienceMs = 300_000;
 
@@ -227,13 +229,21 @@ export class LiveCluster {
     return this.kubectl.run(['scale', 'raftcluster', this.name, `--replicas=${replicas}`]);
   }
 
-  /** Sends a signal to the member's own process, which is the last in its pod: not a way that Kubernetes knows of. */
+  /**
+   * Sends a signal to the member's own process, which is the last in its pod: not a way that Kubernetes knows of. One that has
+   * just ended is about to be started again, and Kubernetes may not know of it yet: it is waited for.
+   */
   async signal(member: string, signal: NodeJS.Signals): Promise<void> {
-    const pod = await this.pod(member);
-    if (pod === undefined) throw new Error(`there is no pod ${member}`);
-    const found = processesOf(pod.metadata.uid);
-    if (found.length === 0) throw new Error(`pod ${member} has no process`);
-    for (const pid of found) process.kill(pid, signal);
+    const end = performance.now() + startsWithinMs;
+    for (;;) {
+      const pod = await this.pod(member);
+      const found = pod === undefined ? [] : processesOf(pod.metadata.uid);
+      for (const pid of found) process.kill(pid, signal);
+      if (found.length > 0) return;
+      if (performance.now() > end)
+        throw new Error(pod === undefined ? `there is no pod ${member}` : `pod ${member} has no process`);
+      await delay(lookEveryMs);
+    }
   }
 
   /** Stops the member's process, lets `damage` change its files, and kills it: what it held in memory must not mend them. */
