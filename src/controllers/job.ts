@@ -122,13 +122,14 @@ export function ownJobs(owner: Live<KubeObject>, jobs: readonly Live<Job>[]): re
   return jobs.filter((job) => controllerOf(job)?.uid === owner.metadata.uid);
 }
 
-/** The first of these names that there is a Job of, and how it does. */
+/** The first of these names that there is a Job of `owner` of, and how it does. */
 export function currentJob(
-  own: readonly Live<Job>[],
+  owner: Live<KubeObject>,
+  { jobs, pods }: { readonly jobs: readonly Live<Job>[]; readonly pods: readonly Live<Pod>[] },
   names: readonly string[],
-  pods: readonly Live<Pod>[],
   now: Date,
 ): [Live<Job>, JobState] | [undefined, undefined] {
+  const own = ownJobs(owner, jobs);
   const job = names.map((name) => own.find(({ metadata }) => metadata.name === name)).find((one) => one !== undefined);
   return job ? [job, readJob(job, pods, now)] : [undefined, undefined];
 }
@@ -140,8 +141,8 @@ export interface ExpireJob {
 }
 
 /** Jobs get their end only after their result is recorded: an operator that was away must still find it. */
-export function expiries(own: readonly Live<Job>[]): ExpireJob[] {
-  return own
+export function expiries(owner: Live<KubeObject>, jobs: readonly Live<Job>[]): ExpireJob[] {
+  return ownJobs(owner, jobs)
     .filter(({ spec, metadata }) => spec['ttlSecondsAfterFinished'] === undefined && !metadata.deletionTimestamp)
     .map((job) => {
       const good = job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True');

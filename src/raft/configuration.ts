@@ -23,6 +23,11 @@ export const isVoter = (configuration: Configuration, id: MemberId): boolean =>
 export const isSoleVoter = (configuration: Configuration, id: MemberId): boolean =>
   configuration.voters.length === 1 && configuration.voters[0] === id && configuration.votersOutgoing.length === 0;
 
+/** Everybody whose vote counts, each once. */
+export function votersOf({ voters, votersOutgoing }: Configuration): MemberId[] {
+  return [...new Set([...voters, ...votersOutgoing])];
+}
+
 /** Everybody who gets the log, each once. */
 export function membersOf(configuration: Configuration): MemberId[] {
   return [...new Set([...configuration.voters, ...configuration.votersOutgoing, ...configuration.learners])];

@@ -1,5 +1,5 @@
 /** Elections: timeouts, pre-votes, votes and who may be refused one (thesis §3.4, §4.2.3, §9.6; GR-09..15). */
-import { voteResult } from './configuration.ts';
+import { voteResult, votersOf } from './configuration.ts';
 import type { Core } from './core.ts';
 import { compareIds } from './membership.ts';
 import { asTerm, type Configuration, type MemberId, type Message } from './types.ts';
@@ -66,9 +66,11 @@ function withdraw(core: Core): void {
 }
 
 /** Whose turn it is among those that may lead when `member` does no more: 0 for the first, -1 for none of them. */
-function turnAfter({ voters, votersOutgoing }: Configuration, member: MemberId, whose: MemberId): number {
-  const others = [...new Set([...voters, ...votersOutgoing])].filter((id) => id !== member).sort(compareIds);
-  return others.indexOf(whose);
+function turnAfter(configuration: Configuration, member: MemberId, whose: MemberId): number {
+  return votersOf(configuration)
+    .filter((id) => id !== member)
+    .sort(compareIds)
+    .indexOf(whose);
 }
 
 /** By its own decision, which is neither to break its word nor to ask for votes that it may not have. */
@@ -93,8 +95,7 @@ export function stand(core: Core, transfer = false): void {
 function requestVotes(core: Core, preVote: boolean, transfer = false): void {
   const term = preVote ? asTerm(core.term + 1) : core.term;
   const { last: lastIndex, lastTerm } = core.log;
-  const voters = new Set([...core.configuration.voters, ...core.configuration.votersOutgoing]);
-  for (const to of voters) {
+  for (const to of votersOf(core.configuration)) {
     if (to === core.id) continue;
     const request = { type: 'vote', to, term, preVote, transfer, lastIndex, lastTerm } as const;
     // A real candidacy promises its log: a vote for entries that a crash then took away would elect a member without them.

@@ -71,9 +71,7 @@ export class Life {
       await this.#take(figures, {
         start: () => this.#timed(`StatefulSet ${name} is ready`, ready, within.startMs, apply),
         follower: () => this.#deleted(name, ready),
-        move: () => this.#outage(name, ready, (leader) => this.#move(name, leader)),
-        delete: () => this.#outage(name, ready, (leader) => this.#deletePod(leader)),
-        kill: () => this.#outage(name, ready, (leader) => this.#kill(leader)),
+        ...this.#outages(name, ready),
       });
       return figures;
     } finally {
@@ -86,7 +84,6 @@ export class Life {
   async raftCluster(engine: EngineName, name: string): Promise<Figures> {
     const figures: Figures = new Map();
     const ready = () => this.ready(name, 3);
-    const outage = (disturb: (leader: Live<Pod>) => Promise<unknown>) => () => this.#outage(name, ready, disturb);
     try {
       await this.#take(figures, {
         start: async () => {
@@ -96,9 +93,7 @@ export class Life {
           return seconds;
         },
         follower: () => this.#deleted(name, ready),
-        move: outage((leader) => this.#move(name, leader)),
-        delete: outage((leader) => this.#deletePod(leader)),
-        kill: outage((leader) => this.#kill(leader)),
+        ...this.#outages(name, ready),
         hung: () => this.#hung(name),
         dead: () => this.#dead(name),
         up: async () => {
@@ -267,6 +262,15 @@ export class Life {
     return this.#timed(`${metadata.name} is back`, back, within.changeMs, () =>
       this.#client.delete(pods, this.#ref(metadata.name)),
     );
+  }
+
+  #outages(name: string, ready: () => boolean): Readonly<Record<'move' | 'delete' | 'kill', () => Promise<number>>> {
+    const outage = (disturb: (leader: Live<Pod>) => Promise<unknown>) => () => this.#outage(name, ready, disturb);
+    return {
+      move: outage((leader) => this.#move(name, leader)),
+      delete: outage((leader) => this.#deletePod(leader)),
+      kill: outage((leader) => this.#kill(leader)),
+    };
   }
 
   /** Milliseconds without an acknowledged write when the leader is disturbed. All is ready again afterwards. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { configurationOf, initialState } from '../../src/raft/configuration.ts';
 import { Raft } from '../../src/raft/raft.ts';
-import { asIndex, asTerm } from '../../src/raft/types.ts';
+import { asIndex, asTerm, type Entry, type MemberId } from '../../src/raft/types.ts';
 import {
   a,
   append,
@@ -16,6 +16,18 @@ import {
   ticksUntilCampaign,
   vote,
 } from './single.ts';
+
+/** A member that has heard of its leader `b`, perhaps with some entries. */
+function follower(id: MemberId, draws: number[] = [], entries: Entry[] = []): Raft {
+  const raft = member({ id }, draws);
+  hearLeader(raft, id, entries);
+  return raft;
+}
+
+const hearLeader = (raft: Raft, to: MemberId, entries: Entry[] = []) =>
+  receive(raft, { ...append(1, 0, 0, entries), to } as Received);
+const preVoteFor = (to: MemberId, from: MemberId) => ({ ...vote(2, 0, 0), from, to, preVote: true }) as Received;
+const granted = expect.objectContaining({ message: expect.objectContaining({ type: 'voteResponse', granted: true }) });
 
 describe('election timeouts', () => {
   test.each([
@@ -57,8 +69,7 @@ describe('election timeouts', () => {
     ['the first of the others stands a tick after the minimum', a, 11],
     ['the second a tick later', c, 12],
   ])('GR-09 RS-07 when the connection with the leader is lost, %s, whatever was drawn', (_, id, ticks) => {
-    const raft = member({ id }, [0.9, 0.9]);
-    receive(raft, { ...append(1, 0, 0), to: id } as Received);
+    const raft = follower(id, [0.9, 0.9]);
     tick(raft, 4);
     raft.step({ type: 'unreachable', member: b });
     expect(ticksUntilCampaign(raft)).toBe(ticks - 4);
@@ -68,51 +79,39 @@ describe('election timeouts', () => {
     ['the first of the others asks for pre-votes at once', a, 0],
     ['the second stands a tick later than it could have won', c, 2],
   ])('RS-07 when the leader has ended, %s, whatever was drawn', (_, id, ticks) => {
-    const raft = member({ id }, [0.9, 0.9]);
-    receive(raft, { ...append(1, 0, 0), to: id } as Received);
+    const raft = follower(id, [0.9, 0.9]);
     tick(raft, 4);
     raft.step({ type: 'ended', member: b });
     expect(raft.role === 'preCandidate' ? 0 : ticksUntilCampaign(raft)).toBe(ticks);
   });
 
   test('RS-07 who knows that the leader has ended grants a pre-vote, and who has heard of it since does not', () => {
-    const [ended, heard] = [member({ id: c }), member({ id: c })];
-    for (const raft of [ended, heard]) {
-      receive(raft, { ...append(1, 0, 0), to: c } as Received);
-      raft.step({ type: 'ended', member: b });
-    }
-    receive(heard, { ...append(1, 0, 0), to: c } as Received);
-    const asked = { ...vote(2, 0, 0), from: a, to: c, preVote: true } as Received;
-    const granted = expect.objectContaining({
-      message: expect.objectContaining({ type: 'voteResponse', granted: true }),
-    });
-    expect(receive(ended, asked)).toContainEqual(granted);
-    expect(receive(heard, asked)).not.toContainEqual(granted);
+    const [ended, heard] = [follower(c), follower(c)];
+    for (const raft of [ended, heard]) raft.step({ type: 'ended', member: b });
+    hearLeader(heard, c);
+    expect(receive(ended, preVoteFor(c, a))).toContainEqual(granted);
+    expect(receive(heard, preVoteFor(c, a))).not.toContainEqual(granted);
   });
 
   test('RS-07 a pre-vote that came before the news that the leader has ended is granted with it, unless a tick has passed', () => {
-    const [soon, late] = [member({ id: c }), member({ id: c })];
-    const asked = { ...vote(2, 0, 0), from: a, to: c, preVote: true } as Received;
-    const granted = expect.objectContaining({
+    const [soon, late] = [follower(c), follower(c)];
+    const toAsker = expect.objectContaining({
       message: expect.objectContaining({ type: 'voteResponse', to: a, granted: true }),
     });
     for (const raft of [soon, late]) {
-      receive(raft, { ...append(1, 0, 0), to: c } as Received);
-      expect(receive(raft, asked)).not.toContainEqual(granted);
+      expect(receive(raft, preVoteFor(c, a))).not.toContainEqual(toAsker);
       if (raft === late) tick(raft, 1);
       raft.step({ type: 'ended', member: b });
     }
-    expect(soon.take()).toContainEqual(granted);
-    expect(late.take()).not.toContainEqual(granted);
+    expect(soon.take()).toContainEqual(toAsker);
+    expect(late.take()).not.toContainEqual(toAsker);
   });
 
   test('RS-07 whoever has to refuse a pre-vote for its own longer log, and knows that the leader has ended, stands at once', () => {
-    const raft = member({ id: c });
-    receive(raft, { ...append(1, 0, 0, [entry(1, 1)]), to: c } as Received);
-    const asked = { ...vote(2, 0, 0), from: a, to: c, preVote: true } as Received;
+    const raft = follower(c, [], [entry(1, 1)]);
     raft.step({ type: 'ended', member: b });
     expect(raft.role).toBe('follower');
-    receive(raft, asked);
+    receive(raft, preVoteFor(c, a));
     expect(raft.role).toBe('preCandidate');
   });
 
@@ -121,11 +120,7 @@ describe('election timeouts', () => {
     receive(raft, { type: 'heartbeat', from: b, to: a, term: asTerm(1), commit: asIndex(0), round: 1 } as Received);
     raft.step({ type: 'ended', member: b });
     expect(raft.role).toBe('follower');
-    const asked = { ...vote(2, 0, 0), from: c, preVote: true } as Received;
-    const granted = expect.objectContaining({
-      message: expect.objectContaining({ type: 'voteResponse', granted: true }),
-    });
-    expect(receive(raft, asked)).not.toContainEqual(granted);
+    expect(receive(raft, preVoteFor(a, c))).not.toContainEqual(granted);
     expect(ticksUntilCampaign(raft)).toBe(10);
   });
 

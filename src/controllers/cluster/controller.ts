@@ -40,9 +40,7 @@ import { isRefusal, messageOf, REFUSED_RETRY_MS, writeStatus } from '../writes.t
 import { classesToGrow } from './disks.ts';
 import { type MemberView, type MemberViews, podReady } from './members.ts';
 import { STEP_RETRY_MS } from './membership.ts';
-import { originOf } from './origin.ts';
 import { type ClusterAction, type ClusterObserved, PARTS, type Part, planCluster } from './plan.ts';
-import { diskOwners } from './retention.ts';
 import { performStep, proveSize, type StepOutcome } from './steps.ts';
 
 export const CLUSTER_CONTROLLER = 'cluster';
@@ -198,7 +196,6 @@ export function clusterController(world: World): ClusterController {
     const plan = planCluster(observed, now);
     let wait = plan.requeueAfterMs;
     try {
-      await ownDisks(observed, context.signal);
       const outcome = await act(key, observed, plan.actions, context);
       wait = retryOf(key, outcome, wait);
     } catch (error) {
@@ -240,6 +237,7 @@ export function clusterController(world: World): ClusterController {
   ): Promise<StepOutcome | undefined> {
     const { namespace } = refOf(key);
     // In the plan's order: what is recorded comes before what depends on it. Objects, though, go out all at once.
+    await Promise.all(actions.flatMap((action) => (action.kind === 'ownDisk' ? ownDisk(key, action, signal) : [])));
     await Promise.all(
       actions.flatMap((action) =>
         action.kind === 'markDisk'
@@ -312,21 +310,14 @@ export function clusterController(world: World): ClusterController {
     return new Map((await Promise.all(found)).flat());
   }
 
-  /** Disks go with their cluster, or not, before anything else is done: who deletes it next means what spec says now. */
-  async function ownDisks(observed: ClusterObserved, signal: AbortSignal): Promise<void> {
-    const { cluster, disks } = observed;
-    const { token, blocked } = originOf(observed);
-    if (blocked !== undefined || cluster.spec.paused) return;
-    const { namespace = '' } = cluster.metadata;
-    const written = diskOwners(cluster, disks, token).map(async ({ name, ...metadata }) => {
-      try {
-        await client.patch(persistentVolumeClaims, { namespace, name }, { metadata }, { signal });
-      } catch (error) {
-        // Somebody else wrote to it: the watch tells, and it is looked at again.
-        if (!isConflict(error) && !isNotFound(error)) throw error;
-      }
-    });
-    await Promise.all(written);
+  async function ownDisk(key: Key, action: ClusterAction & { kind: 'ownDisk' }, signal: AbortSignal): Promise<void> {
+    const { kind: _, name, ...metadata } = action;
+    try {
+      await client.patch(persistentVolumeClaims, { ...refOf(key), name }, { metadata }, { signal });
+    } catch (error) {
+      // Somebody else wrote to it: the watch tells, and it is looked at again.
+      if (!isConflict(error) && !isNotFound(error)) throw error;
+    }
   }
 
   async function withdraw(key: Key, { part, name, uid }: ClusterAction & { kind: 'withdraw' }): Promise<void> {

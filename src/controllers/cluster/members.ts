@@ -32,7 +32,8 @@ const LAG_ENTRIES = 5_000;
  * tries). Starts that did not end at once may be years apart, or take long over a large log: then only more of them count.
  */
 const TRIES_UNTIL_LOST = { atOnce: 2, ever: 4 } as const;
-const AT_ONCE_MS = 60_000;
+/** A process that has run for so long does not end for what it runs. */
+export const STEADY_MS = 60_000;
 
 export interface MemberObserved {
   readonly name: string;
@@ -211,7 +212,7 @@ function endOf(pod: Live<Pod>): End | undefined {
     const ended = state?.terminated ?? lastState?.terminated;
     if (!ended) continue;
     const { exitCode, message, startedAt = '', finishedAt = '' } = ended;
-    const atOnce = Date.parse(finishedAt) - Date.parse(startedAt) < AT_ONCE_MS;
+    const atOnce = Date.parse(finishedAt) - Date.parse(startedAt) < STEADY_MS;
     const waits = state?.running === undefined;
     return { exitCode, ...(message === undefined ? {} : { message }), restarts: restartCount ?? 0, atOnce, waits };
   }

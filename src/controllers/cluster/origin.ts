@@ -16,8 +16,9 @@ export interface Origin {
 }
 
 /** Whose data the disks hold, and whether everything of this name is ours to manage. */
-export function originOf({ cluster, children, disks, foreignDisks = [] }: OriginInput): Origin {
-  const { metadata, spec, status } = cluster;
+export function originOf(input: OriginInput): Origin {
+  const { cluster, children, disks } = input;
+  const { metadata, status } = cluster;
   const fresh = `${metadata.namespace ?? 'default'}-${metadata.name}-${metadata.uid}`;
   const kept = disks.filter((disk) => isDisk(cluster, disk.metadata.name));
   const tokenOf = (object: KubeObject) => object.metadata.annotations?.[TOKEN];
@@ -25,27 +26,34 @@ export function originOf({ cluster, children, disks, foreignDisks = [] }: Origin
   const config = children.config && isOurs(cluster, children.config) ? children.config : undefined;
   const born = children.statefulSet && isOurs(cluster, children.statefulSet) && diskToken(children.statefulSet);
   const token = born || (tokens[0] ?? (config && tokenOf(config)) ?? fresh);
-  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
-  const begins = token !== fresh && children.statefulSet === undefined && !status?.formed;
-  const going =
-    children.statefulSet === undefined && !status?.formed ? kept.filter((disk) => isGoing(cluster, disk)) : [];
-  const blocked = foreign
-    ? foreignObject(cluster, foreign)
-    : going.length > 0
-      ? disksGo(going)
-      : foreignDisks.length > 0 && children.statefulSet === undefined
-        ? foreignDisk(foreignDisks)
-        : tokens.length > 1
-          ? mixedDisks(kept)
-          : begins && (spec.bootstrap || onlyAbove(cluster, kept))
-            ? usedDisks(cluster, kept)
-            : plainText(cluster, children.statefulSet);
+  const blocked = inTheWay(input, { kept, tokens, usesOld: token !== fresh });
   const formed =
     status?.formed === true ||
     config?.data?.['initial-cluster-state'] === 'existing' ||
     // Disks that this cluster does not start from say nothing of it.
     (blocked === undefined && kept.some((disk) => disk.metadata.annotations?.[FORMED] === token));
   return { token, formed, ...(blocked === undefined ? {} : { blocked }) };
+}
+
+/** What keeps a cluster from being made of what there is, or changed. */
+function inTheWay(
+  { cluster, children, foreignDisks = [] }: OriginInput,
+  {
+    kept,
+    tokens,
+    usesOld,
+  }: { kept: readonly Live<PersistentVolumeClaim>[]; tokens: readonly string[]; usesOld: boolean },
+): Blocked | undefined {
+  const { statefulSet } = children;
+  const foreign = Object.values(children).find((child) => child !== undefined && !isOurs(cluster, child));
+  if (foreign) return foreignObject(cluster, foreign);
+  const begins = statefulSet === undefined && !cluster.status?.formed;
+  const going = begins ? kept.filter((disk) => isGoing(cluster, disk)) : [];
+  if (going.length > 0) return disksGo(going);
+  if (foreignDisks.length > 0 && statefulSet === undefined) return foreignDisk(foreignDisks);
+  if (tokens.length > 1) return mixedDisks(kept);
+  if (begins && usesOld && (cluster.spec.bootstrap || onlyAbove(cluster, kept))) return usedDisks(cluster, kept);
+  return plainText(cluster, statefulSet);
 }
 
 /** The token in the StatefulSet's own disk template, which can never change. */

@@ -22,6 +22,7 @@ import { foreignDisk, isDisk, originOf } from './origin.ts';
 import { quorumOf } from './quorum.ts';
 import { type Bootstrap, type ClusterInput, type ClusterObjects, clusterObjects, memberTemplate } from './resources.ts';
 import { planRestart } from './restart.ts';
+import { type DiskOwners, diskOwners } from './retention.ts';
 import { type Blocked, clusterEvents, clusterStatus } from './status.ts';
 import type { ClusterStep, Matter } from './step.ts';
 import { planUpdate } from './update.ts';
@@ -65,6 +66,8 @@ export type ClusterAction =
   | { readonly kind: 'apply'; readonly part: Part; readonly object: Manifest; readonly exists: boolean }
   /** Deletes an object of ours that the spec no longer wants. */
   | { readonly kind: 'withdraw'; readonly part: Part; readonly name: string; readonly uid: string }
+  /** Makes a disk one that goes with the cluster, or no more. */
+  | ({ readonly kind: 'ownDisk' } & DiskOwners)
   /** Writes on a disk whose data it holds. */
   | { readonly kind: 'markDisk'; readonly name: string; readonly annotations: Readonly<Record<string, string>> }
   /** `events`: told once it is done. */
@@ -106,7 +109,8 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
   const complete = children.statefulSet !== undefined && isComplete(members, spec.replicas, list !== undefined);
   const formed = origin.formed || (origin.blocked === undefined && complete);
   const bootstrap = bootstrapOf(observed, formed);
-  const clusterId = cluster.status?.clusterId ?? leadership(members).clusterId;
+  const { leader, clusterId: said } = leadership(members);
+  const clusterId = cluster.status?.clusterId ?? said;
   const { maxLearners } = observed.profile;
   const membership = planMembership({ cluster, members, ...listed, clusterId, disks, size, formed, maxLearners });
   const born = templateSize(children.statefulSet);
@@ -124,7 +128,6 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     ...(observed.tls?.trust === undefined ? {} : { trust: observed.tls.trust }),
     ...(bootstrap.kind === 'archive' ? { bootstrap: bootstrap.bootstrap } : {}),
   };
-  const leader = leadership(members).leader;
   const update = planUpdate({
     cluster,
     members,
@@ -172,6 +175,9 @@ export function planCluster(observed: ClusterObserved, now: Date): ClusterPlan {
     ...(operation === undefined ? {} : { operation }),
     now,
   });
+  // Whatever else is in the way: who deletes the cluster next means what spec says now.
+  if (origin.blocked === undefined && !spec.paused)
+    actions.push(...diskOwners(cluster, disks, origin.token).map((disk) => ({ kind: 'ownDisk', ...disk }) as const));
   if (formed && acts) actions.push(...marks(observed, origin.token, membership.marks));
   const { toWrite, waitMs } = worthWriting(observed, status, now);
   // Recorded before the configuration lets go of "new", and before anything can be lost.

@@ -12,7 +12,7 @@ import type { Live } from '../../kube/objects.ts';
 import { warning } from '../events.ts';
 import { obstacleOf } from '../job.ts';
 import { RESTORE_TEMPLATE, TEMPLATE } from '../labels.ts';
-import { type MemberObserved, podReady } from './members.ts';
+import { type MemberObserved, podReady, STEADY_MS } from './members.ts';
 import { NEAR_ENTRIES, quorumOf } from './quorum.ts';
 import type { Held, Matter } from './step.ts';
 import { planVersion, type VersionPlan, type VersionRules } from './version.ts';
@@ -44,9 +44,6 @@ export interface UpdatePlan extends Matter {
 
 /** How long a cluster must have been without a quorum before members that still run are taken down to mend it. */
 export const LOST_AFTER_MS = 15_000;
-
-/** A process that has run for so long does not end for what it runs. */
-const STEADY_MS = 60_000;
 
 export function planUpdate(input: UpdateInput): UpdatePlan {
   const { members, template, formed, cluster, statefulSet } = input;

@@ -10,7 +10,7 @@ import { profileOf } from '../../engines/open.ts';
 import { type ArchiveResult, isArchiveResult, type Progress } from '../../jobs/result.ts';
 import { type Live, ownedBy } from '../../kube/objects.ts';
 import { note, warning } from '../events.ts';
-import { checksumInHex, currentJob, expiries, ownJobs } from '../job.ts';
+import { checksumInHex, currentJob, expiries } from '../job.ts';
 import { same } from '../manifests.ts';
 import { jobNames, memberNames } from '../names.ts';
 import { archiveFacts } from '../snapshot/status.ts';
@@ -26,8 +26,7 @@ const final = /^(ARCHIVE_|STORE_KEY_|ENGINE_UNKNOWN|JOB_)/;
 export function planRestore(observed: RestoreObserved, now: Date): RestorePlan {
   const { restore } = observed;
   if (restore.metadata.deletionTimestamp !== undefined) return { actions: [] };
-  if (restore.status?.completionTime !== undefined)
-    return { actions: expiries(ownJobs(observed.restore, observed.jobs)) };
+  if (restore.status?.completionTime !== undefined) return { actions: expiries(observed.restore, observed.jobs) };
   const source = sourceOf(observed);
   if (source.kind === 'waits') return waits(observed, source.reason, source.message, now);
   if (source.kind === 'rejected') return ends(observed, 'Rejected', source.message, now);
@@ -43,8 +42,7 @@ function verifying(observed: RestoreObserved, archive: Archive, now: Date): Rest
       ? ends(observed, 'Rejected', taken.message, now)
       : waits(observed, taken.reason, taken.message, now);
   const { name } = observed.restore.metadata;
-  const own = ownJobs(observed.restore, observed.jobs);
-  const [job, state] = currentJob(own, [jobNames.verifyAgain(name), jobNames.verify(name)], observed.pods, now);
+  const [job, state] = currentJob(observed.restore, observed, [jobNames.verifyAgain(name), jobNames.verify(name)], now);
   if (!job || !state) return startVerifying(observed, archive, jobNames.verify(name), now);
   switch (state.kind) {
     case 'starting':
@@ -148,7 +146,7 @@ function verified(observed: RestoreObserved, archive: Archive, result: ArchiveRe
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: note('RestoreVerified', 'VerifyArchive', message) },
-      ...expiries(ownJobs(observed.restore, observed.jobs)),
+      ...expiries(observed.restore, observed.jobs),
     ],
   };
 }
@@ -258,7 +256,7 @@ function succeeds(
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: note('RestoreCompleted', 'CompareData', message) },
-      ...expiries(ownJobs(observed.restore, observed.jobs)),
+      ...expiries(observed.restore, observed.jobs),
     ],
   };
 }
@@ -324,10 +322,6 @@ export function ends(
   );
   const event = warning(reason === 'Rejected' ? 'RestoreRejected' : 'RestoreFailed', 'Restore', message);
   return {
-    actions: [
-      { kind: 'status', status },
-      { kind: 'event', event },
-      ...expiries(ownJobs(observed.restore, observed.jobs)),
-    ],
+    actions: [{ kind: 'status', status }, { kind: 'event', event }, ...expiries(observed.restore, observed.jobs)],
   };
 }

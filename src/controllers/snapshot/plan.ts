@@ -53,12 +53,10 @@ const RETRY_DELETE_MS = 30_000;
 export function planSnapshot(observed: SnapshotObserved, now: Date): SnapshotPlan {
   const { snapshot } = observed;
   if (snapshot.metadata.deletionTimestamp !== undefined) return planDeletion(observed, now);
-  if (snapshot.status?.completionTime !== undefined)
-    return { actions: expiries(ownJobs(observed.snapshot, observed.jobs)) };
+  if (snapshot.status?.completionTime !== undefined) return { actions: expiries(observed.snapshot, observed.jobs) };
   const finalizer = wantsFinalizer(snapshot) ? [{ kind: 'addFinalizer' } as const] : [];
   const { name } = observed.snapshot.metadata;
-  const own = ownJobs(observed.snapshot, observed.jobs);
-  const [job, state] = currentJob(own, [jobNames.saveAgain(name), jobNames.save(name)], observed.pods, now);
+  const [job, state] = currentJob(observed.snapshot, observed, [jobNames.saveAgain(name), jobNames.save(name)], now);
   if (!job || !state) return start(observed, finalizer, now);
   switch (state.kind) {
     case 'starting':
@@ -224,7 +222,7 @@ function succeed(observed: SnapshotObserved, result: ArchiveResult, job: Live<Jo
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: note('SnapshotCompleted', 'TakeSnapshot', message) },
-      ...expiries(ownJobs(observed.snapshot, observed.jobs)),
+      ...expiries(observed.snapshot, observed.jobs),
     ],
   };
 }
@@ -237,7 +235,7 @@ function fail(observed: SnapshotObserved, why: string, now: Date): SnapshotPlan 
     actions: [
       { kind: 'status', status },
       { kind: 'event', event: warning('SnapshotFailed', 'TakeSnapshot', message) },
-      ...expiries(ownJobs(observed.snapshot, observed.jobs)),
+      ...expiries(observed.snapshot, observed.jobs),
     ],
   };
 }
