@@ -31,6 +31,7 @@ const usage = `usage: raftsman job VERB --key KEY [flags]        what the operat
              --data-dir DIR
              --adopt DIR                restored data that become the member's own, unless it has some
              --remove FILE              delete this once there are data
+             --metrics HOST:PORT        of this member: let those that join before it serve first, for 10 s
 
 environment:
   RAFTSMAN_STORE             the spec of a RaftSnapshotStore as JSON
@@ -39,7 +40,7 @@ environment:
   RAFTSMAN_TERMINATION_LOG   where the result goes (/dev/termination-log)
   RAFTSMAN_PROGRESS_PORT     port of GET /progress (${progressPort})
   RAFTSMAN_INITIAL_CLUSTER_STATE  existing: fetch does nothing, prepare wants data
-  RAFTSMAN_JOINING, POD_NAME the member that may join on an empty disk, and this one (prepare)
+  RAFTSMAN_JOINING, POD_NAME the members that may join on an empty disk, and this one (prepare)
 
 exit status: 0 done, 1 failed, 2 wrong usage, 3 failed and a retry is pointless
 `;

@@ -24,7 +24,7 @@ export const clusters = raftCluster as ResourceType<RaftCluster>;
 const watched = [clusters, statefulSets, pods, persistentVolumeClaims] as ResourceType<KubeObject>[];
 /** Generous: what takes longer is broken, not slow. */
 const within = { startMs: 300_000, changeMs: 300_000, goneMs: 120_000 } as const;
-/** A cluster of which nothing was wanted: etcd takes no new member for five seconds after a voter was out of touch. */
+/** A cluster of which nothing was wanted: etcd changes no members for five seconds after a voter was out of touch, or new. */
 const calmMs = 6_000;
 /** Before each disturbance writes go through without a pause of `withinMs` for `beforeMs`, and after it for `afterMs`. */
 const steady = { beforeMs: 500, afterMs: 1_500, withinMs: 200, atMostMs: 60_000 } as const;
@@ -96,10 +96,7 @@ export class Life {
         ...this.#outages(name, ready),
         hung: () => this.#hung(name),
         dead: () => this.#dead(name),
-        up: async () => {
-          await delay(calmMs);
-          return this.#scaled(name, 5);
-        },
+        up: () => this.#scaled(name, 5),
         down: () => this.#scaled(name, 3),
       });
       return figures;
@@ -361,6 +358,7 @@ export class Life {
   }
 
   async #scaled(name: string, replicas: number): Promise<number> {
+    await delay(calmMs);
     const seconds = await this.#timed(
       `${name} has ${replicas} members`,
       () => this.ready(name, replicas),

@@ -38,6 +38,18 @@ const OVERLAYFS_MAGIC = 0x794c7630;
 const program = (name: Parameters<typeof toolPath>[0]): string => cachedInside(toolPath(name));
 const configFile = (name: string): string => `${inside.state}/config/${name}`;
 
+/**
+ * The API server learns of a pod's disks and Secrets no sooner than the kubelet does of the pod: under load the kubelet asks
+ * too early, is refused, and asks again after ten seconds. Here it may always read them, by the role that is there for it.
+ */
+const nodeReads = {
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'ClusterRoleBinding',
+  metadata: { name: 'raftsman:nodes' },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'system:node' },
+  subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'system:nodes' }],
+};
+
 /** What a node needs beside the Go parts. May run while those compile. */
 export async function prepareNode(progress: Progress): Promise<void> {
   await unpackDebian('node', progress);
@@ -107,7 +119,7 @@ export async function startNodeParts(context: NodeContext): Promise<StartedNode>
       await images;
       startOthers();
       prepareObjectStore(folder);
-      for (const manifest of [storageClass, ...objectStore(context.addresses)]) await api.apply(manifest);
+      for (const manifest of [storageClass, nodeReads, ...objectStore(context.addresses)]) await api.apply(manifest);
     },
     async ready() {
       await progress.step('node (containerd, kubelet)', () =>

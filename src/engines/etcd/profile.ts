@@ -132,11 +132,11 @@ function clusterState(config: string): Json {
 
 /** etcd starts on an empty disk under its old id, with none of what it has acknowledged: this comes before it. */
 function preparing(input: MemberInput, name: 'prepare' | 'adopt', flags: readonly string[]): Json {
-  const { settings, config } = input;
+  const { settings, config, host } = input;
   return {
     name,
     image: settings.image,
-    args: ['job', 'prepare', `--data-dir=${data}`, ...flags],
+    args: ['job', 'prepare', `--data-dir=${data}`, `--metrics=${host}:${ports.metrics}`, ...flags],
     env: [podName, clusterState(config), fromConfig('RAFTSMAN_JOINING', config, 'joining')],
     resources: smallResources,
     ...basics(input),
