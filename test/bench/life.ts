@@ -18,7 +18,7 @@ import type { KubeObject, Live, ResourceType } from '../../src/kube/objects.ts';
 import { clientTls } from '../e2e/target.ts';
 import { bare, type EngineName } from './bare.ts';
 import { type Ground, makeNamespace, Watching } from './ground.ts';
-import { Writer } from './writer.ts';
+import { now, Writer } from './writer.ts';
 
 export const clusters = raftCluster as ResourceType<RaftCluster>;
 const watched = [clusters, statefulSets, pods, persistentVolumeClaims] as ResourceType<KubeObject>[];
@@ -276,11 +276,11 @@ export class Life {
     try {
       await writer.steady(steady.beforeMs, steady.withinMs, steady.atMostMs);
       const leader = await this.#leader(name);
-      const from = performance.now();
+      const from = now();
       await disturb(leader);
       await writer.steady(steady.afterMs, steady.withinMs, steady.atMostMs);
       await this.#watching.until(`${name} is ready again`, within.changeMs, ready);
-      return writer.longestGapMs(from);
+      return await writer.longestGapMs(from);
     } finally {
       await writer.stop();
     }

@@ -3,7 +3,7 @@ import { hexId } from '../../src/etcd/ids.ts';
 import { type Kind, type Members, withBoth } from './members.ts';
 import { output } from './owned.ts';
 import { median, type Pair, row, title } from './table.ts';
-import { Writer } from './writer.ts';
+import { now, Writer } from './writer.ts';
 
 export interface OutageOptions {
   readonly etcdctl: string;
@@ -23,10 +23,10 @@ async function gapOf(members: Members, disturb: (leader: number) => Promise<void
   try {
     await writer.steady(steady.beforeMs, steady.withinMs, steady.atMostMs);
     const leader = await members.leader();
-    const from = performance.now();
+    const from = now();
     await disturb(leader);
     await writer.steady(steady.afterMs, steady.withinMs, steady.atMostMs);
-    return writer.longestGapMs(from);
+    return await writer.longestGapMs(from);
   } finally {
     await writer.stop();
   }

@@ -1,9 +1,11 @@
 /**
  * Clients that always write, one for each member, at a steady pace whether earlier writes were answered or not. The
  * longest time in which none of them got an answer is how long the cluster could not be written to; how soon a client that
- * knows one member alone finds another is not in it.
+ * knows one member alone finds another is not in it. They live in a thread of their own: what the bench itself is busy with
+ * must not look like an outage.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import type { ClientTls } from '../../src/etcd/security.ts';
 
@@ -14,78 +16,76 @@ const attemptMs = 300;
 const underWayAtMost = 20;
 const key = Buffer.from('bench/outage');
 
-interface Client {
-  readonly etcd: EtcdClient;
-  underWay: number;
+/** The clock that all threads of a process share, in milliseconds. */
+export const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+interface Asked {
+  readonly endpoints: readonly string[];
+  readonly tls: ClientTls | undefined;
 }
 
 export class Writer {
-  readonly #clients = new Map<string, Client>();
-  readonly #answers: number[] = [];
-  readonly #timer: NodeJS.Timeout;
-  readonly #tls: ClientTls | undefined;
-  #turn = 0;
+  readonly #worker: Worker;
+  readonly #failed: Promise<never>;
 
   constructor(endpoints: readonly string[], tls?: ClientTls) {
-    this.#tls = tls;
-    this.use(endpoints);
-    this.#timer = setInterval(() => this.#write(), everyMs);
+    this.#worker = new Worker(new URL(import.meta.url), { workerData: { endpoints, tls } satisfies Asked });
+    this.#failed = new Promise((_, reject) =>
+      this.#worker
+        .once('error', reject)
+        .once('exit', (code) => reject(new Error(`the thread that writes has ended: ${code}`))),
+    );
+    this.#failed.catch(() => {});
   }
 
-  /** The members that are written to from now on. */
-  use(endpoints: readonly string[]): void {
-    for (const [endpoint, { etcd }] of this.#clients) {
-      if (endpoints.includes(endpoint)) continue;
-      this.#clients.delete(endpoint);
-      etcd.close();
-    }
-    for (const endpoint of endpoints) {
-      if (this.#clients.has(endpoint)) continue;
-      this.#clients.set(endpoint, {
-        etcd: new EtcdClient({
-          endpoints: [endpoint],
-          deadlineMs: attemptMs,
-          ...(this.#tls === undefined ? {} : { tls: this.#tls }),
-        }),
-        underWay: 0,
-      });
-    }
-  }
-
-  /** The longest time without an answer since `from` (of `performance.now()`), in milliseconds, one that lasts included. */
-  longestGapMs(from: number): number {
-    const begin = this.#answers.findLastIndex((at) => at <= from);
-    const times = [...this.#answers.slice(Math.max(begin, 0)), performance.now()];
-    return Math.max(...times.slice(1).map((at, n) => at - times[n]!));
+  /** The longest time without an answer since `from`, in milliseconds, one that lasts included. */
+  longestGapMs(from: number): Promise<number> {
+    const answer = new Promise<number>((resolve) => this.#worker.once('message', resolve));
+    this.#worker.postMessage(from);
+    return Promise.race([answer, this.#failed]);
   }
 
   /** Resolves when `forMs` have passed in which no two answers were `withinMs` or more apart. Fails after `atMostMs`. */
   async steady(forMs: number, withinMs: number, atMostMs: number): Promise<void> {
-    const end = performance.now() + atMostMs;
+    const end = now() + atMostMs;
     for (;;) {
-      const from = performance.now();
+      const from = now();
       await delay(forMs);
-      if (this.longestGapMs(from) < withinMs) return;
-      if (performance.now() > end) throw new Error(`writes were not steady within ${atMostMs / 1000} s`);
+      if ((await this.longestGapMs(from)) < withinMs) return;
+      if (now() > end) throw new Error(`writes were not steady within ${atMostMs / 1000} s`);
     }
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    this.use([]);
+    await this.#worker.terminate();
   }
+}
 
-  #write(): void {
-    for (const client of this.#clients.values()) {
+function write({ endpoints, tls }: Asked): void {
+  const answers = [now()];
+  const clients = endpoints.map((endpoint) => {
+    const settings = { endpoints: [endpoint], deadlineMs: attemptMs };
+    return { etcd: new EtcdClient(tls === undefined ? settings : { ...settings, tls }), underWay: 0 };
+  });
+  let turn = 0;
+  setInterval(() => {
+    for (const client of clients) {
       if (client.underWay >= underWayAtMost) continue;
       client.underWay++;
       client.etcd
-        .put({ key, value: Buffer.from(`${this.#turn++}`) })
+        .put({ key, value: Buffer.from(`${turn++}`) })
         .then(
-          () => this.#answers.push(performance.now()),
+          () => answers.push(now()),
           () => {},
         )
         .finally(() => client.underWay--);
     }
-  }
+  }, everyMs);
+  parentPort!.on('message', (from: number) => {
+    const begin = answers.findLastIndex((at) => at <= from);
+    const times = [...answers.slice(Math.max(begin, 0)), now()];
+    parentPort!.postMessage(Math.max(...times.slice(1).map((at, n) => at - times[n]!)));
+  });
 }
+
+if (!isMainThread) write(workerData as Asked);
