@@ -13,6 +13,7 @@ import { benchPause } from './pause.ts';
 import { benchCpu, benchPuts, type PutOptions } from './puts.ts';
 import { delayVariable, slowEtcd } from './slow-etcd.ts';
 import { benchStartup } from './startup.ts';
+import { watchStolen } from './stolen.ts';
 
 const root = join(import.meta.dirname, '../..');
 const usage = `usage: bench.ts [puts] [cpu] [outage] [pause] [startup] [life] [idle] [crowd]
@@ -109,7 +110,12 @@ async function main(): Promise<number> {
     return 2;
   }
   try {
-    for (const [name, run] of Object.entries(benchmarks)) if (what.includes(name)) await run(rounds, engines, measures);
+    for (const [name, run] of Object.entries(benchmarks)) {
+      if (!what.includes(name)) continue;
+      const stolen = watchStolen();
+      await run(rounds, engines, measures);
+      console.log(`\nof the processors' time, this machine's host kept ${Math.round(stolen() * 100)} % for others`);
+    }
     return 0;
   } catch (error) {
     process.stderr.write(`bench: ${error instanceof Failure ? error.message : (error as Error).stack}\n`);
