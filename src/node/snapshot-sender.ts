@@ -4,7 +4,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { MemberId, SnapshotMessage } from '../raft/types.ts';
-import { snapshotChunkBytes } from '../storage/snapshots.ts';
+import { streamChunkBytes } from '../storage/disk.ts';
 import type { OpenSnapshot } from '../storage/types.ts';
 import { type Channel, controlOf } from './channel.ts';
 import { ChannelEndedError, FrameInbox } from './frame-inbox.ts';
@@ -89,7 +89,7 @@ async function stream(options: SendOptions, onBegin: (from: number) => void): Pr
     const first = await answer();
     if (!('from' in first)) return settle(first);
     onBegin(first.from);
-    const frame = newFrame(1 + snapshotChunkBytes);
+    const frame = newFrame(1 + streamChunkBytes);
     for await (const chunk of snapshot.read(first.from)) {
       frame[frameHeaderBytes] = chunkType;
       frame.set(chunk, frameHeaderBytes + 1);

@@ -1,6 +1,6 @@
 /** Reading a whole log: its segments in order, what supersedes what, and where writing goes on. */
 import { join } from 'node:path';
-import type { LogDisk } from './disk.ts';
+import type { Disk } from './disk.ts';
 import { StorageError, WalCorruptError } from './errors.ts';
 import { decodeEntry, decodeHardState, decodeSnapshotMark } from './payload.ts';
 import { type ReadSegment, readSegment, understand } from './segment.ts';
@@ -13,7 +13,7 @@ const hex = (value: number): string => value.toString(16).padStart(16, '0');
 export const segmentName = (segment: { number: number; firstIndex: number }): string =>
   `${hex(segment.number)}-${hex(segment.firstIndex)}.wal`;
 
-async function listSegments(disk: LogDisk, folder: string) {
+async function listSegments(disk: Disk, folder: string) {
   let names: string[];
   try {
     names = await disk.list(folder);
@@ -36,6 +36,18 @@ async function listSegments(disk: LogDisk, folder: string) {
   }
   if (segments.length === 0) throw new StorageError('WAL_MISSING', `the log folder ${folder} holds no segment`);
   return segments;
+}
+
+async function readFile(disk: Disk, path: string): Promise<Buffer> {
+  try {
+    return await disk.read(path);
+  } catch (error) {
+    throw new StorageError(
+      'WAL_UNREADABLE',
+      `${(error as Error).message}; this member does not start without it: mend the disk or replace the member`,
+      error,
+    );
+  }
 }
 
 /** The state that the records leave behind, in the order in which they were written. */
@@ -79,14 +91,14 @@ export interface ReadLog {
   readonly lastWrite: { readonly at: number; readonly bytes: Uint8Array };
 }
 
-export async function readLog(disk: LogDisk, folder: string): Promise<ReadLog> {
+export async function readLog(disk: Disk, folder: string): Promise<ReadLog> {
   const segments = await listSegments(disk, folder);
   let replayed: Replayed | undefined;
   let before: ReadSegment | undefined;
   let file: Buffer = Buffer.alloc(0);
   for (const [i, segment] of segments.entries()) {
     const { path, number } = segment;
-    file = await disk.read(path);
+    file = await readFile(disk, path);
     const read = readSegment(path, file, number, i === segments.length - 1);
     replayed ??= new Replayed(read.head);
     if (before) checkFollows(path, before, read);

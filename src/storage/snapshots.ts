@@ -2,17 +2,14 @@
  * Snapshots on disk (HR-33, HR-34): `<folder>/<term>-<index>-<unix ms>/{meta.json,state.bin}`, built under the suffix
  * `.tmp` and renamed when durable, so that a snapshot is there whole or not at all (ES-20, ES-21).
  */
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Crc64 } from '../crc64.ts';
-import { syncFolder } from './disk.ts';
+import { type Disk, type NewFile, realDisk } from './disk.ts';
 import { StorageError } from './errors.ts';
 import type { NewSnapshot, OpenSnapshot, SnapshotSink, SnapshotStore, StoredSnapshotMeta } from './types.ts';
 
 const aside = '.tmp';
 const namePattern = /^\d+-\d+-\d+$/;
-/** Small enough that working on one stalls nothing: checksum and parse are some hundred microseconds. */
-export const snapshotChunkBytes = 64 << 10;
 
 /** HashiCorp's field names (HR-01); Peers is deprecated and still there (HR-04). */
 interface MetaFile {
@@ -36,20 +33,20 @@ export interface SnapshotFolderOptions {
   readonly now: () => number;
   /** What List skips: one message per folder and reason. */
   readonly warn?: (message: string, pairs: Record<string, unknown>) => void;
+  /** Tests put faults here. */
+  readonly disk?: Disk;
 }
 
 /** Opens the folder, removes what was never finished, and proves that it can be written (HR-34). */
 export async function openSnapshotFolder(options: SnapshotFolderOptions): Promise<FolderSnapshotStore> {
   if (options.retain < 1) throw new StorageError('SNAPSHOT_UNUSABLE', 'must retain at least one snapshot');
-  const { folder } = options;
+  const { folder, disk = realDisk } = options;
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    for (const name of await readdir(folder)) {
-      if (name.endsWith(aside)) await rm(join(folder, name), { recursive: true, force: true });
-    }
+    await disk.makeFolder(folder);
+    for (const name of await disk.list(folder)) if (name.endsWith(aside)) await disk.remove(join(folder, name));
     const probe = join(folder, `probe${aside}`);
-    await mkdir(probe);
-    await rm(probe, { recursive: true });
+    await disk.makeFolder(probe);
+    await disk.remove(probe);
   } catch (error) {
     throw new StorageError(
       'DATA_DIR_UNUSABLE',
@@ -62,6 +59,7 @@ export async function openSnapshotFolder(options: SnapshotFolderOptions): Promis
 
 export class FolderSnapshotStore implements SnapshotStore {
   readonly #folder: string;
+  readonly #disk: Disk;
   readonly #retain: number;
   readonly #now: () => number;
   readonly #warn: NonNullable<SnapshotFolderOptions['warn']>;
@@ -71,6 +69,7 @@ export class FolderSnapshotStore implements SnapshotStore {
 
   constructor(options: SnapshotFolderOptions) {
     this.#folder = options.folder;
+    this.#disk = options.disk ?? realDisk;
     this.#retain = options.retain;
     this.#now = options.now;
     this.#warn = options.warn ?? (() => {});
@@ -83,9 +82,9 @@ export class FolderSnapshotStore implements SnapshotStore {
     this.#lastMilliseconds = Math.max(this.#now(), this.#lastMilliseconds + 1);
     const id = `${snapshot.term}-${snapshot.index}-${this.#lastMilliseconds}`;
     const folder = join(this.#folder, id + aside);
-    await mkdir(folder, { mode: 0o700 });
-    const state = await open(join(folder, 'state.bin'), 'wx', 0o600);
-    return new FolderSink(this, { ...snapshot, version: 1, id }, folder, state);
+    await this.#disk.makeFolder(folder);
+    const state = await this.#disk.create(join(folder, 'state.bin'));
+    return new FolderSink(this, this.#disk, { ...snapshot, version: 1, id }, folder, state);
   }
 
   async list(): Promise<StoredSnapshotMeta[]> {
@@ -104,20 +103,20 @@ export class FolderSnapshotStore implements SnapshotStore {
       else this.#inUse.delete(id);
       await this.reap();
     };
-    return { meta, close, read: (offset = 0) => readChunks(path, offset) };
+    return { meta, close, read: (offset = 0) => this.#disk.stream(path, offset) };
   }
 
   /** The path of a finished snapshot after its folder was renamed into place. */
   async finish(id: string, temporary: string): Promise<void> {
     try {
-      await rename(temporary, join(this.#folder, id));
+      await this.#disk.rename(temporary, join(this.#folder, id));
     } catch (error) {
       // The kernel decides, in one step: a check beforehand would leave a gap (D16).
       const { code } = error as NodeJS.ErrnoException;
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
       throw new StorageError('SNAPSHOT_EXISTS', `snapshot to save has existed: ${id} in ${this.#folder}`, error);
     }
-    await syncFolder(this.#folder);
+    await this.#disk.syncFolder(this.#folder);
     await this.reap();
   }
 
@@ -126,9 +125,9 @@ export class FolderSnapshotStore implements SnapshotStore {
     if (!namePattern.test(id)) throw new StorageError('SNAPSHOT_MISSING', `${JSON.stringify(id)} is no snapshot id`);
     const path = join(this.#folder, id);
     // Renamed first: a crash while its files go leaves something that the next start clears away.
-    await rename(path, path + aside).catch(ignoreMissing);
-    await rm(path + aside, { recursive: true, force: true });
-    await syncFolder(this.#folder);
+    await this.#disk.rename(path, path + aside).catch(ignoreMissing);
+    await this.#disk.remove(path + aside);
+    await this.#disk.syncFolder(this.#folder);
   }
 
   /** Keeps the newest; what is being read stays until it was read. */
@@ -138,10 +137,10 @@ export class FolderSnapshotStore implements SnapshotStore {
 
   async #all(): Promise<StoredSnapshotMeta[]> {
     const found: StoredSnapshotMeta[] = [];
-    for (const name of await readdir(this.#folder)) {
+    for (const name of await this.#disk.list(this.#folder)) {
       if (!namePattern.test(name)) continue;
       try {
-        found.push(parseMeta(name, await readFile(join(this.#folder, name, 'meta.json'), 'utf8')));
+        found.push(parseMeta(name, await this.#meta(name)));
       } catch (error) {
         this.#warn('skipped a snapshot that cannot be read', { id: name, error });
       }
@@ -149,12 +148,16 @@ export class FolderSnapshotStore implements SnapshotStore {
     return found.sort((a, b) => b.term - a.term || b.index - a.index || (a.id < b.id ? 1 : -1));
   }
 
+  async #meta(id: string): Promise<string> {
+    return (await this.#disk.read(join(this.#folder, id, 'meta.json'))).toString('utf8');
+  }
+
   async #check(id: string): Promise<{ meta: StoredSnapshotMeta; path: string }> {
     const folder = join(this.#folder, id);
     let text: string;
     try {
       if (!namePattern.test(id)) throw new Error('no such id');
-      text = await readFile(join(folder, 'meta.json'), 'utf8');
+      text = await this.#meta(id);
     } catch (error) {
       throw new StorageError('SNAPSHOT_MISSING', `snapshot ${id} does not exist in ${this.#folder}`, error);
     }
@@ -163,7 +166,7 @@ export class FolderSnapshotStore implements SnapshotStore {
     const crc = new Crc64();
     let size = 0;
     try {
-      for await (const chunk of readChunks(path, 0)) {
+      for await (const chunk of this.#disk.stream(path, 0)) {
         crc.update(chunk);
         size += chunk.length;
       }
@@ -180,17 +183,25 @@ export class FolderSnapshotStore implements SnapshotStore {
 class FolderSink implements SnapshotSink {
   readonly id: string;
   readonly #store: FolderSnapshotStore;
+  readonly #disk: Disk;
   readonly #snapshot: NewSnapshot;
   readonly #folder: string;
-  readonly #state: FileHandle;
+  readonly #state: NewFile;
   readonly #crc = new Crc64();
   #size = 0;
   #outcome: 'open' | 'closed' | 'cancelled' = 'open';
   #meta: StoredSnapshotMeta | undefined;
 
-  constructor(store: FolderSnapshotStore, snapshot: NewSnapshot & { id: string }, folder: string, state: FileHandle) {
+  constructor(
+    store: FolderSnapshotStore,
+    disk: Disk,
+    snapshot: NewSnapshot & { id: string },
+    folder: string,
+    state: NewFile,
+  ) {
     this.id = snapshot.id;
     this.#store = store;
+    this.#disk = disk;
     this.#snapshot = snapshot;
     this.#folder = folder;
     this.#state = state;
@@ -203,9 +214,7 @@ class FolderSink implements SnapshotSink {
   async write(chunk: Uint8Array): Promise<void> {
     if (this.#outcome !== 'open')
       throw new StorageError('SNAPSHOT_UNUSABLE', `snapshot ${this.id} is no longer being written`);
-    for (let done = 0; done < chunk.length; ) {
-      done += (await this.#state.write(chunk, done, chunk.length - done, this.#size + done)).bytesWritten;
-    }
+    await this.#state.append(chunk);
     this.#crc.update(chunk);
     this.#size += chunk.length;
   }
@@ -223,14 +232,8 @@ class FolderSink implements SnapshotSink {
     try {
       await this.#state.sync();
       await this.#state.close();
-      const file = await open(join(this.#folder, 'meta.json'), 'wx', 0o600);
-      try {
-        await file.writeFile(formatMeta(meta));
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await syncFolder(this.#folder);
+      await this.#disk.writeNew(join(this.#folder, 'meta.json'), Buffer.from(formatMeta(meta)));
+      await this.#disk.syncFolder(this.#folder);
       await this.#store.finish(this.id, this.#folder);
     } catch (error) {
       await this.cancel();
@@ -245,7 +248,7 @@ class FolderSink implements SnapshotSink {
     if (this.#outcome !== 'open') return;
     this.#outcome = 'cancelled';
     await this.#state.close().catch(() => {});
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#disk.remove(this.#folder);
   }
 }
 
@@ -294,22 +297,6 @@ function parseMeta(id: string, text: string): StoredSnapshotMeta {
     size: file.Size,
     crc: file.CRC,
   };
-}
-
-/** One buffer for all of it: fresh ones for every chunk would make the collector run, and stall everything (D17). */
-async function* readChunks(path: string, offset: number): AsyncGenerator<Uint8Array> {
-  const file = await open(path, 'r');
-  try {
-    const chunk = new Uint8Array(snapshotChunkBytes);
-    for (let at = offset; ; ) {
-      const { bytesRead } = await file.read(chunk, 0, chunk.length, at);
-      if (bytesRead === 0) return;
-      at += bytesRead;
-      yield chunk.subarray(0, bytesRead);
-    }
-  } finally {
-    await file.close();
-  }
 }
 
 function ignoreMissing(error: unknown): void {

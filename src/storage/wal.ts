@@ -5,7 +5,7 @@
  * success the second time).
  */
 import { dirname, join } from 'node:path';
-import { type AppendFile, type LogDisk, realDisk } from './disk.ts';
+import { type AppendFile, type Disk, realDisk } from './disk.ts';
 import { StorageError } from './errors.ts';
 import { encodeEntry, encodeHardState, encodeJson, type SegmentHead } from './payload.ts';
 import { encodeBatch, headerBytes, maxPayloadBytes, type WalRecord } from './record.ts';
@@ -26,7 +26,7 @@ interface Waiting {
 
 export interface WalInternals extends WalOptions {
   /** Tests put faults here. */
-  readonly disk?: LogDisk;
+  readonly disk?: Disk;
 }
 
 /** Where writing goes on: what a reader of the log knows at its end. */
@@ -49,7 +49,7 @@ export class Wal {
   readonly #identity: Identity;
   readonly #segmentBytes: number;
   readonly #allocationBytes: number;
-  readonly #disk: LogDisk;
+  readonly #disk: Disk;
   readonly #onFailure: (error: Error) => void;
   readonly #onWritten: (seconds: number, bytes: number) => void;
   #segments: Segment[];
@@ -337,7 +337,7 @@ function failed(folder: string, error: unknown): StorageError {
 }
 
 /** A new segment with its head, complete under its name or not there. */
-async function writeSegment(disk: LogDisk, folder: string, identity: Identity, at: WalPosition) {
+async function writeSegment(disk: Disk, folder: string, identity: Identity, at: WalPosition) {
   const number = (at.segments.at(-1)?.number ?? -1) + 1;
   const firstIndex = at.lastIndex + 1;
   const segment: Segment = { number, firstIndex, path: join(folder, segmentName({ number, firstIndex })) };

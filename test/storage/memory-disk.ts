@@ -4,7 +4,7 @@
  * of power (of what was not synced, anything may be there or not: whole writes, parts of them, and names in any order).
  */
 import { basename, dirname } from 'node:path';
-import type { AppendFile, LogDisk } from '../../src/storage/disk.ts';
+import { type AppendFile, type Disk, type NewFile, streamChunkBytes } from '../../src/storage/disk.ts';
 
 type Node = number;
 
@@ -101,7 +101,7 @@ export interface MemoryDiskOptions {
   readonly pause?: () => Promise<void>;
 }
 
-export class MemoryDisk implements LogDisk {
+export class MemoryDisk implements Disk {
   readonly journal: Operation[] = [];
   readonly #base: Image;
   readonly #now: Image;
@@ -177,20 +177,41 @@ export class MemoryDisk implements LogDisk {
     await this.#pause();
   }
 
-  async writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  async *stream(path: string, offset: number): AsyncGenerator<Uint8Array> {
+    const bytes = (await this.read(path)).subarray(offset);
+    for (let at = 0; at < bytes.length; at += streamChunkBytes) yield bytes.subarray(at, at + streamChunkBytes);
+  }
+
+  async create(path: string): Promise<NewFile> {
     if (this.#now.find(path) !== undefined) throw new Error(`EEXIST: ${path}`);
     const file = this.#link(path, 'file');
+    let size = 0;
     await this.#pause();
-    this.#do({ type: 'write', file, at: 0, bytes: Uint8Array.from(bytes) });
-    await this.#pause();
-    this.#do({ type: 'sync', file });
-    await this.#pause();
+    return {
+      append: async (bytes) => {
+        this.#do({ type: 'write', file, at: size, bytes: Uint8Array.from(bytes) });
+        size += bytes.length;
+        await this.#pause();
+      },
+      sync: async () => {
+        this.#do({ type: 'sync', file });
+        await this.#pause();
+      },
+      close: async () => {},
+    };
+  }
+
+  async writeNew(path: string, bytes: Uint8Array): Promise<void> {
+    const file = await this.create(path);
+    await file.append(bytes);
+    await file.sync();
   }
 
   async rename(from: string, to: string): Promise<void> {
     const node = this.#now.find(from);
     if (node === undefined || dirname(from) !== dirname(to)) throw missing(from);
-    if (this.#now.folders.get(this.#now.find(to) ?? -1)?.size) throw new Error(`ENOTEMPTY: ${to}`);
+    if (this.#now.folders.get(this.#now.find(to) ?? -1)?.size)
+      throw Object.assign(new Error(`ENOTEMPTY: ${to}`), { code: 'ENOTEMPTY' });
     this.#do({ type: 'rename', folder: this.#now.folder(dirname(from)), from: basename(from), to: basename(to), node });
     await this.#pause();
   }

@@ -1,4 +1,5 @@
 /** In which order a snapshot's files reach the disk: nothing but that order makes it survive a power loss (ES-21). */
+import * as callbacks from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { beforeEach, describe, expect, jest, test } from '@jest/globals';
@@ -12,17 +13,25 @@ const note = (what: string): void => {
 };
 const known = (path: string): string => basename(path).replace(/^\d+-\d+-\d+/, 'snapshot');
 
+const paths = new Map<number, string>();
+jest.unstable_mockModule('node:fs', () => ({
+  ...callbacks,
+  write: (descriptor: number, ...rest: unknown[]) => {
+    note(`write ${known(paths.get(descriptor)!)}`);
+    (callbacks.write as (...all: unknown[]) => void)(descriptor, ...rest);
+  },
+}));
 jest.unstable_mockModule('node:fs/promises', () => ({
   ...fs,
   open: async (path: string, flags: string, mode?: number) => {
     const file = await fs.open(path, flags, mode);
+    paths.set(file.fd, path);
     return new Proxy(file, {
       get: (object, name) => {
         const value = Reflect.get(object, name, object) as unknown;
         if (typeof value !== 'function') return value;
         return (...args: unknown[]) => {
           if (name === 'sync') note(`sync ${known(path)}`);
-          if (name === 'write' || name === 'writeFile') note(`write ${known(path)}`);
           return (value as (...all: unknown[]) => unknown).apply(object, args);
         };
       },
