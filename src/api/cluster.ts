@@ -246,10 +246,10 @@ const operation = Type.Object(
 const alarm = Type.Object(
   {
     type: choice(['NoSpace', 'Corrupt'], 'The kind of alarm.'),
-    member: text('The name of the member that raised it, or its id where it has no name.', 253),
+    member: text('The name of the member whose alarm it is, its id where it has no name, or unknown.', 253),
     message: text('What it means and what to do.', 1024),
   },
-  { description: 'An alarm that a member has raised.' },
+  { description: 'An alarm that stands in the cluster.' },
 );
 
 export const clusterStatus = Type.Object(

@@ -70,7 +70,7 @@ export interface MemberStatus {
 /** NoSpace: writes are refused until space is made and the alarm disarmed. Corrupt: a member's data differ. */
 export interface Alarm {
   readonly type: 'NoSpace' | 'Corrupt';
-  /** Of the member that raised it. Hexadecimal. */
+  /** Of the member whose alarm it is. Hexadecimal; `0` where etcd does not know which member holds the wrong data (3.5). */
   readonly memberId: string;
 }
 

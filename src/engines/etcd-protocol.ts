@@ -259,7 +259,8 @@ function memberOf(member: WireMember): Member {
  * From an alarm as a status repeats it. Asking for the alarms themselves would go through the log of etcd, at every poll.
  */
 function alarmOf(text: string): Alarm | undefined {
-  const match = /^memberID:(\d+) +alarm:(NOSPACE|CORRUPT)\s*$/.exec(text);
+  // Protobuf's text leaves out what is 0.
+  const match = /^(?:memberID:(\d+) +)?alarm:(NOSPACE|CORRUPT)\s*$/.exec(text);
   return match ? { type: match[2] === 'CORRUPT' ? 'Corrupt' : 'NoSpace', memberId: hexId(match[1]) } : undefined;
 }
 

@@ -109,8 +109,13 @@ const CURES: { readonly [T in Alarm['type']]: string } = {
   NoSpace:
     'writes are refused until there is space: delete keys, compact and defragment or raise spec.engine.quotaBytes (or free or grow the disk), then disarm the alarm',
   Corrupt:
-    'its data differ from those of the others, and all refuse to serve: stop the member, delete its disk and its pod so that it is replaced, then disarm the alarm',
+    'its data differ from those of the others, and all refuse to serve: delete its disk and its pod, then disarm the alarm, and it is replaced',
 };
+
+/** etcd 3.5 does not say whose data are wrong. */
+const UNKNOWN = 'unknown';
+const UNKNOWN_CORRUPT =
+  'members hold different data, and all refuse to serve: compare them (etcdctl endpoint hashkv --cluster), delete the disk and the pod of the one that differs, then disarm the alarm, and it is replaced';
 
 /** Alarms are known to all members alike; the newest answers count. */
 function alarmsOf(members: readonly MemberObserved[]): Alarm[] | undefined {
@@ -120,8 +125,9 @@ function alarmsOf(members: readonly MemberObserved[]): Alarm[] | undefined {
   const alarms = new Map<string, Alarm>();
   for (const { alarms: raised } of newest)
     for (const { type, memberId } of raised) {
-      const member = names.get(memberId) || memberId;
-      alarms.set(`${type} ${member}`, { type, member, message: `${member}: ${CURES[type]}` });
+      const member = names.get(memberId) || (memberId === '0' ? UNKNOWN : memberId);
+      const message = member === UNKNOWN && type === 'Corrupt' ? UNKNOWN_CORRUPT : `${member}: ${CURES[type]}`;
+      alarms.set(`${type} ${member}`, { type, member, message });
     }
   const sorted = [...alarms].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, alarm]) => alarm);
   return sorted.length === 0 ? undefined : sorted;
@@ -250,9 +256,11 @@ function degraded({ input, ready, serve, why, quorum }: Look): Said {
   if (!formed) return { status: 'False', reason: 'NotFormed', message: 'the members have not yet served together' };
   if (hibernates(input)) return { status: 'False', reason: 'Hibernated', message: hibernated };
   const alarms = alarmsOf(members) ?? [];
-  if (alarms[0] && ready >= quorum) {
+  // A member that knows of data that differ is not ready, so that no quorum seems to be left: the alarm is the reason.
+  const [first] = alarms;
+  if (first && (first.type === 'Corrupt' || ready >= quorum)) {
     const message = `${alarms.map((alarm) => `${alarm.type}: ${alarm.message}`).join('; ')} (${serve}${why})`;
-    return { status: 'True', reason: alarms[0].type, message };
+    return { status: 'True', reason: first.type, message };
   }
   // Who comes or goes on purpose is nothing that is broken.
   const scales = operation?.type === 'ScaleUp' || operation?.type === 'ScaleDown';

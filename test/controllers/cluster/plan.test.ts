@@ -204,6 +204,56 @@ describe('a formed cluster', () => {
     expect(conditionOf(two, 'Ready')?.message).toContain('c-0: its pod is not there');
   });
 
+  test.each([
+    [
+      'NoSpace',
+      '1a',
+      'c-1',
+      true,
+      /^NoSpace: c-1: writes are refused until there is space: .* \(3 of 3 members serve\)$/,
+    ],
+    // etcd's members that know of it are not ready, and seem to leave no quorum.
+    ['Corrupt', '1a', 'c-1', false, /^Corrupt: c-1: its data differ from .* delete its disk and its pod, .* \(0 of 3/],
+    ['Corrupt', '0', 'unknown', false, /^Corrupt: members hold different data, .* hashkv .* \(0 of 3 members serve/],
+  ] as const)('an alarm (%s of %s) is in the status, in Degraded and in one event, with what to do', (...args) => {
+    const [type, memberId, member, ready, message] = args;
+    const members = listOf('c');
+    const observed = {
+      ...settledStatus(running()),
+      views: viewsOf('c', 0, 3, { members, alarms: [{ type, memberId }] }),
+      pods: running().pods.map((pod, ordinal) =>
+        ready ? pod : memberPod('c', ordinal, { ready, template: pod.metadata.annotations![TEMPLATE]! }),
+      ),
+    };
+    expect(statusOf(observed)?.alarms).toMatchObject([{ type, member }]);
+    expect(conditionOf(observed, 'Degraded')).toMatchObject({
+      status: 'True',
+      reason: type,
+      message: expect.stringMatching(message),
+    });
+    expect(events(observed).filter((reason) => reason === type)).toHaveLength(1);
+    expect(events(settledStatus(observed))).not.toContain(type);
+    const over = { ...settledStatus(observed), views: viewsOf('c'), pods: running().pods };
+    expect(statusOf(over)?.alarms).toBeUndefined();
+    expect(conditionOf(over, 'Degraded')).toMatchObject({ status: 'False' });
+  });
+
+  test('an even number of members is taken, with a warning that it survives no more than one member less', () => {
+    const odd = settledStatus(running());
+    const four = { ...odd, cluster: { ...odd.cluster, spec: { ...odd.cluster.spec, replicas: 4 } } };
+    expect(events(odd)).not.toContain('EvenReplicas');
+    expect(events(four)).toContain('EvenReplicas');
+    expect(events(settledStatus(four))).not.toContain('EvenReplicas');
+    const two = running({ spec: { replicas: 2 } });
+    const serving = { ...two, pods: two.pods.slice(0, 2), disks: two.disks.slice(0, 2), views: viewsOf('c', 0, 2) };
+    const size = { ...formedStatus, size: 2 };
+    const ready = conditionOf({ ...serving, cluster: { ...serving.cluster, status: size } }, 'Ready');
+    expect(ready).toMatchObject({
+      status: 'True',
+      message: expect.stringContaining('2 members survive no more failures than 1'),
+    });
+  });
+
   test('a member that its update has taken down is no damage, one that cannot come back is', () => {
     const status: RaftClusterStatus = {
       ...formedStatus,

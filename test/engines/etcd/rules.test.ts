@@ -76,11 +76,44 @@ describe('flags of etcd', () => {
       });
       const set = container.args.flatMap((arg) => /^--([a-z-]+)=/.exec(arg)?.[1] ?? []);
       expect(set.length).toBeGreaterThan(15);
-      for (const name of set) {
+      // What spec says is joined to what the operator sets.
+      for (const name of set.filter((each) => each !== 'feature-gates')) {
         const problems = profile.problems({ ...spec.engine, flags: { [name]: 'x' } });
         expect(problems).toEqual([expect.stringContaining(`spec.engine.flags: ${name} `)]);
       }
     }
+  });
+
+  test.each([
+    ['3.6.8', {}, ['--feature-gates=CompactHashCheck=true']],
+    [
+      '3.6.8',
+      { 'feature-gates': 'LeaseCheckpoint=true' },
+      ['--feature-gates=CompactHashCheck=true,LeaseCheckpoint=true'],
+    ],
+    [
+      '3.6.8',
+      { 'experimental-compact-hash-check-enabled': 'false' },
+      ['--experimental-compact-hash-check-enabled=false'],
+    ],
+    ['3.5.35', {}, ['--experimental-compact-hash-check-enabled=true']],
+    [
+      '3.5.35',
+      { 'experimental-compact-hash-check-enabled': 'false' },
+      ['--experimental-compact-hash-check-enabled=false'],
+    ],
+  ])('etcd %s with the flags %j compares its members, unless told otherwise', (version, flags, expected) => {
+    const { spec } = clusterOf('c', { engine: { type: 'Etcd', version, flags } });
+    const { container } = profileOf('Etcd').member({
+      spec,
+      settings: { image: 'i', imagePullPolicy: 'Never' },
+      host: 'h',
+      token: 't',
+      config: 'c',
+      disk: 'd',
+      containerSecurityContext: {},
+    });
+    expect(container.args.filter((arg) => /gates|compact-hash/.test(arg))).toEqual(expected);
   });
 
   test('a spec without a fault has none, and a version that is none is named', () => {
