@@ -6,7 +6,9 @@ import { tool } from '../kubernetes/go-build.ts';
 import { toStderr } from '../kubernetes/progress.ts';
 import type { EngineName } from './bare.ts';
 import { withGround } from './ground.ts';
-import { benchCrowd, benchIdle, benchLife, engineNames, measureNames } from './life-table.ts';
+import { engineNames, measureNames } from './life-measures.ts';
+import { benchCrowd, benchIdle, benchLife } from './life-table.ts';
+import { holds, summary, type Verdict } from './limits.ts';
 import type { Kind } from './members.ts';
 import { benchOutage } from './outage.ts';
 import { benchPause } from './pause.ts';
@@ -32,6 +34,8 @@ On a local Kubernetes of its own (root):
             how soon hung and dead members are shown
   idle      requests to the API server that ten idle clusters cause in a minute
   crowd     a new cluster's start alone, and while 40 others cannot be scheduled
+
+Ends with 1 when a limit does not hold or could not be measured.
 `;
 
 const ours = (delayMs = 0): Kind => {
@@ -56,6 +60,12 @@ async function putOptions(rounds: number): Promise<PutOptions> {
   return { benchmark: await tool('benchmark'), ours, theirs, rounds };
 }
 
+/** Figures without a limit. */
+async function unlimited(measuring: Promise<void>): Promise<readonly Verdict[]> {
+  await measuring;
+  return [];
+}
+
 const startup = (rounds: number): Promise<void> =>
   withGround(({ kubectl, images }) => benchStartup(kubectl, images.raftsman, rounds));
 
@@ -63,20 +73,22 @@ type Benchmark = (
   rounds: number,
   engines: readonly EngineName[],
   measures: ReadonlySet<string> | undefined,
-) => Promise<void>;
+) => Promise<readonly Verdict[]>;
 /** In the order in which they run. */
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   puts: async (rounds) => benchPuts(await putOptions(rounds)),
-  cpu: async (rounds) => benchCpu(await putOptions(rounds)),
+  cpu: async (rounds) => unlimited(benchCpu(await putOptions(rounds))),
   outage: async (rounds) =>
-    benchOutage({
-      etcdctl: await tool('etcdctl'),
-      ours: ours(),
-      theirs: { name: 'etcd', command: [await tool('etcd')] },
-      rounds,
-    }),
-  pause: () => benchPause(ours()),
-  startup,
+    unlimited(
+      benchOutage({
+        etcdctl: await tool('etcdctl'),
+        ours: ours(),
+        theirs: { name: 'etcd', command: [await tool('etcd')] },
+        rounds,
+      }),
+    ),
+  pause: () => unlimited(benchPause(ours())),
+  startup: (rounds) => unlimited(startup(rounds)),
   life: benchLife,
   idle: (_rounds, engines) => benchIdle(engines),
   crowd: benchCrowd,
@@ -109,18 +121,22 @@ async function main(): Promise<number> {
     process.stderr.write(`bench: ${(error as Error).message}\n${usage}`);
     return 2;
   }
+  const verdicts: Verdict[] = [];
+  let failed = false;
   try {
     for (const [name, run] of Object.entries(benchmarks)) {
       if (!what.includes(name)) continue;
       const stolen = watchStolen();
-      await run(rounds, engines, measures);
+      verdicts.push(...(await run(rounds, engines, measures)));
       console.log(`\nof the processors' time, this machine's host kept ${Math.round(stolen() * 100)} % for others`);
     }
-    return 0;
   } catch (error) {
     process.stderr.write(`bench: ${error instanceof Failure ? error.message : (error as Error).stack}\n`);
-    return 1;
+    failed = true;
   }
+  const said = summary(verdicts);
+  if (said !== undefined) console.log(`\n${said}`);
+  return failed || !holds(verdicts) ? 1 : 0;
 }
 
 process.exitCode = await main();

@@ -18,6 +18,7 @@ import type { KubeObject, Live, ResourceType } from '../../src/kube/objects.ts';
 import { clientTls } from '../e2e/target.ts';
 import { bare, type EngineName } from './bare.ts';
 import { type Ground, makeNamespace, Watching } from './ground.ts';
+import { isWanted } from './life-measures.ts';
 import { now, Writer } from './writer.ts';
 
 export const clusters = raftCluster as ResourceType<RaftCluster>;
@@ -105,11 +106,13 @@ export class Life {
     }
   }
 
-  /** One after another. The first that fails is told, and those after it are left out: they would begin from a ruin. */
+  /**
+   * One after another. The first that fails is told, and those after it are left out, since they would begin from a ruin: what
+   * has no figure counts as failed in the table.
+   */
   async #take(figures: Figures, measures: Readonly<Record<string, () => Promise<number>>>): Promise<void> {
     for (const [key, measure] of Object.entries(measures)) {
-      // Everything begins with a cluster.
-      if (key !== 'start' && this.#wanted?.has(key) === false) continue;
+      if (!isWanted(key, this.#wanted)) continue;
       try {
         figures.set(key, await measure());
       } catch (error) {
@@ -151,6 +154,15 @@ export class Life {
 
   untilReady(names: readonly string[], size: number): Promise<void> {
     return this.#watching.until('all are ready', within.startMs, () => names.every((name) => this.ready(name, size)));
+  }
+
+  /** All pods are there, and none of them finds a node. */
+  untilStuck(names: readonly string[], size: number): Promise<void> {
+    const isStuck = (name: string): boolean => {
+      const all = this.#pods(name);
+      return all.length === size && all.every(({ status }) => conditionIs(status?.conditions, 'PodScheduled', 'False'));
+    };
+    return this.#watching.until('none can be scheduled', within.startMs, () => names.every(isStuck));
   }
 
   async remove(name: string): Promise<void> {
@@ -369,6 +381,12 @@ export class Life {
     return seconds;
   }
 }
+
+const conditionIs = (
+  conditions: readonly { readonly type: string; readonly status: string }[] | undefined,
+  type: string,
+  status: string,
+): boolean => conditions?.some((each) => each.type === type && each.status === status) ?? false;
 
 /** The first process of the member's container: the processes of a local Kubernetes are the machine's, too. */
 function processOf(uid: string): number {

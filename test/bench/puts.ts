@@ -1,4 +1,5 @@
 /** Puts per second, p99 and processor time under etcd's own load generator: three embedded members beside three of etcd. */
+import type { Verdict } from './limits.ts';
 import { type Load, type LoadFigures, pairs } from './load.ts';
 import { type Kind, type Members, withBoth } from './members.ts';
 import { median, medianOf, type Pair, ratioOf, row, title } from './table.ts';
@@ -33,7 +34,8 @@ interface Measured {
   readonly pairs: readonly Pair<LoadFigures>[];
 }
 
-export async function benchPuts(options: PutOptions): Promise<void> {
+export async function benchPuts(options: PutOptions): Promise<readonly Verdict[]> {
+  const verdicts: Verdict[] = [];
   for (const { delayMs, loads: some } of loads) {
     const rounds = delayMs === 0 ? options.rounds : Math.min(options.rounds, slowDiskRounds);
     const disk = delayMs === 0 ? 'the disk as it is' : `${delayMs} ms added to each fsync`;
@@ -49,11 +51,12 @@ export async function benchPuts(options: PutOptions): Promise<void> {
         measured.push(found);
       }
       if (delayMs > 0) return;
-      printFloor(measured);
+      verdicts.push(printFloor(measured));
       printCpu(measured);
       printMemory(ours, theirs);
     });
   }
+  return verdicts;
 }
 
 /** Processor time alone, in longer runs: it says something on a busy machine, too. */
@@ -86,13 +89,14 @@ function printSpeed({ clients, pairs: found }: Measured): void {
   );
 }
 
-function printFloor(measured: readonly Measured[]): void {
+function printFloor(measured: readonly Measured[]): Verdict {
   const at = measured.find(({ clients }) => clients === floor.clients)!;
   const ratio = ratioOf(at.pairs, ({ perSecond }) => perSecond);
-  const verdict = ratio >= floor.ratio ? 'holds' : 'DOES NOT HOLD';
+  const holds = ratio >= floor.ratio;
   console.log(
-    `\nfloor: at least ${floor.ratio.toFixed(2)} of etcd's puts at ${floor.clients} clients; measured ${ratio.toFixed(2)}: ${verdict}`,
+    `\nfloor: at least ${floor.ratio.toFixed(2)} of etcd's puts at ${floor.clients} clients; measured ${ratio.toFixed(2)}: ${holds ? 'holds' : 'DOES NOT HOLD'}`,
   );
+  return holds ? 'yes' : 'NO';
 }
 
 function printCpu(measured: readonly Measured[]): void {

@@ -12,11 +12,13 @@ import { EtcdError } from '../../src/etcd/errors.ts';
 import { pods, type Secret, secrets, statefulSets } from '../../src/kube/kinds.ts';
 import type { Live, Manifest, ResourceType } from '../../src/kube/objects.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
-import { put, valueAt } from './data.ts';
+import { put } from './data.ts';
 import { type Ground, kinds, type Plane, plane, small, volumeStore, waitFor } from './plane.ts';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
+/** Of writes, while certificates change: each takes a handshake, and the machine may be busy. */
+const LONGEST_PAUSE_MS = 10_000;
 
 let server: Plane;
 beforeAll(async () => {
@@ -36,15 +38,83 @@ const secretOf = ({ client, namespace }: Ground, name: string): Promise<Live<Sec
   client.get(secrets, { namespace, name });
 
 /** As a program does that mounts the Secret and reads it again for each connection. */
-async function freshClient(ground: Ground, replicas = 3, secret = 'c-client-tls'): Promise<EtcdClient> {
+async function freshClient(
+  ground: Ground,
+  { replicas = 3, secret = 'c-client-tls', deadlineMs = 30_000 } = {},
+): Promise<EtcdClient> {
   const given = await secretOf(ground, secret);
   const bytes = (key: string) => Buffer.from(textAt(given, key)!);
   return new EtcdClient({
     endpoints: Array.from({ length: replicas }, (_, ordinal) => ground.node.endpoint(`c-${ordinal}`, 'https')),
     tls: { ca: bytes('ca.crt'), cert: bytes('tls.crt'), key: bytes('tls.key'), serverName: 'c-client' },
     // Handshakes take their time on a busy machine.
-    deadlineMs: 30_000,
+    deadlineMs,
   });
+}
+
+/** Writes all the time, each key once and over a connection of its own, as long as nobody refuses it. */
+class FreshWriter {
+  readonly #ground: Ground;
+  readonly #acknowledged = new Map<string, string>();
+  readonly #times = [performance.now()];
+  readonly #running: Promise<void>;
+  #stopped = false;
+
+  constructor(ground: Ground) {
+    this.#ground = ground;
+    this.#running = this.#write();
+    // Told by `more` and `stop`: until then nobody may be waiting.
+    this.#running.catch(() => {});
+  }
+
+  /** Between two acknowledged writes, the time before the first and after the last included. */
+  get longestPauseMs(): number {
+    return this.#times.slice(1).reduce((longest, at, n) => Math.max(longest, at - this.#times[n]!), 0);
+  }
+
+  async more(count: number): Promise<void> {
+    const wanted = this.#acknowledged.size + count;
+    const enough = waitFor(async () => this.#acknowledged.size >= wanted);
+    // A write that is refused says so at once, and not when nobody waits any more.
+    await Promise.race([enough, this.#running]);
+    await enough;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+    this.#times.push(performance.now());
+  }
+
+  /** Acknowledged writes that are not there, or are not what was written. */
+  async missing(): Promise<string[]> {
+    const reader = await freshClient(this.#ground);
+    try {
+      const { kvs } = await reader.range({ key: Buffer.from('fresh/'), rangeEnd: Buffer.from('fresh0') });
+      const found = new Map(kvs.map(({ key, value }) => [Buffer.from(key).toString(), Buffer.from(value).toString()]));
+      return [...this.#acknowledged].filter(([key, value]) => found.get(key) !== value).map(([key]) => key);
+    } finally {
+      reader.close();
+    }
+  }
+
+  async #write(): Promise<void> {
+    for (let n = 0; !this.#stopped; n++) {
+      const [key, value] = [`fresh/${n}`, `value ${n}`];
+      // Whoever is late is given up soon: what counts is how long nobody answers.
+      const etcd = await freshClient(this.#ground, { deadlineMs: LONGEST_PAUSE_MS / 4 });
+      try {
+        await put(etcd, key, value);
+        this.#acknowledged.set(key, value);
+        this.#times.push(performance.now());
+      } catch (error) {
+        // A machine that is busy may be late. A handshake that is refused is an outage.
+        if (!(error instanceof EtcdError) || error.code !== 'ETCD_DEADLINE_EXCEEDED') throw error;
+      } finally {
+        etcd.close();
+      }
+    }
+  }
 }
 
 /** What a member shows whoever connects. */
@@ -99,28 +169,9 @@ describe('a cluster with certificates of its own', () => {
         stranger.close();
 
         const before = (await client.listAll(pods, { namespace })).items.map(({ metadata }) => metadata.uid);
-        let written = 0;
-        let stop = false;
-        const writing = (async () => {
-          while (!stop) {
-            const etcd = await freshClient(ground);
-            try {
-              await put(etcd, 'count', String(written + 1));
-              written++;
-            } catch (error) {
-              // A machine that is busy may be late. A handshake that is refused is an outage.
-              if (!(error instanceof EtcdError) || error.code !== 'ETCD_DEADLINE_EXCEEDED') throw error;
-            } finally {
-              etcd.close();
-            }
-          }
-        })();
-
+        const writer = new FreshWriter(ground);
         /** New connections, made with what the Secret holds at this stage, have written. */
-        const writesGoOn = async () => {
-          const before = written;
-          await waitFor(async () => written >= before + 2);
-        };
+        const writesGoOn = () => writer.more(2);
 
         await writesGoOn();
         const first = await shown(ground, 'c-0');
@@ -154,11 +205,9 @@ describe('a cluster with certificates of its own', () => {
         await waitFor(async () => (await trusted()).map((one) => one.fingerprint256).join() === fresh.fingerprint256);
         await certificatesReady(ground, { status: 'True', reason: 'Valid' });
         await writesGoOn();
-        stop = true;
-        await writing;
-        const reader = await freshClient(ground);
-        expect(await valueAt(reader, 'count')).toBe(String(written));
-        reader.close();
+        await writer.stop();
+        expect(await writer.missing()).toEqual([]);
+        expect(writer.longestPauseMs).toBeLessThan(LONGEST_PAUSE_MS);
         // They read their files again: nobody was restarted.
         const after = (await client.listAll(pods, { namespace })).items.map(({ metadata }) => metadata.uid);
         expect(after.toSorted()).toEqual(before.toSorted());
@@ -240,7 +289,7 @@ describe('a cluster with given Secrets', () => {
       await give(ground, 'srv', wrong);
       await says('KeyMismatch', /^Secret srv: tls\.key does not belong/);
       await ground.condition(kinds.cluster, 'c', 'Ready', { status: 'True' });
-      const etcd = await freshClient(ground, 1, 'cl');
+      const etcd = await freshClient(ground, { replicas: 1, secret: 'cl' });
       await put(etcd, 'a', '1');
       etcd.close();
       await give(ground, 'srv', contents('server', ca, namespace));

@@ -116,22 +116,31 @@ export class Life {
   async #newRound(): Promise<void> {
     const { clients } = this;
     await clients.stop();
-    for (const url of await this.cluster.urls()) this.#judge(url, (await clients.compare(url)).wrong);
+    await this.#compare(this.cluster, [clients]);
     this.#write();
   }
 
   /** What all rounds know, with every member of `cluster`; with a revision, what they knew up to that. */
   async compareWith(cluster: LiveCluster, upTo?: number): Promise<void> {
-    const connection = () => cluster.connection();
-    for (const url of await cluster.urls()) {
-      for (const round of this.#rounds)
-        this.#judge(url, (await round.compare(url, { connection, ...(upTo === undefined ? {} : { upTo }) })).wrong);
-    }
+    await this.#compare(cluster, this.#rounds, upTo);
   }
 
-  #judge(url: string, wrong: readonly string[]): void {
-    if (wrong.length > 0)
-      throw new SoakError(`${this.cluster.name}, ${url}: acknowledged writes do not compare:\n${wrong.join('\n')}`);
+  async #compare(cluster: LiveCluster, rounds: readonly Clients[], upTo?: number): Promise<void> {
+    const connection = () => cluster.connection();
+    const urls = await cluster.urls();
+    let compared = 0;
+    for (const url of urls) {
+      for (const round of rounds) {
+        const found = await round.compare(url, { connection, ...(upTo === undefined ? {} : { upTo }) });
+        if (found.wrong.length > 0)
+          throw new SoakError(
+            `${cluster.name}, ${url}: acknowledged writes do not compare:\n${found.wrong.join('\n')}`,
+          );
+        compared += found.acknowledged;
+      }
+    }
+    // Nothing is wrong with nothing, or where nobody was asked. A round alone may be too young to have written.
+    if (compared === 0) throw new SoakError(`${cluster.name}: nothing was compared, with ${urls.length} members`);
   }
 
   async end(): Promise<void> {

@@ -67,6 +67,15 @@ describe('the objects of a RaftCluster', () => {
     expect(memberTemplate(given).metadata.labels).toMatchObject({ 'app.kubernetes.io/name': 'raftsman' });
   });
 
+  test("the pod template's PriorityClass reaches the pods, and without one they name none", () => {
+    const given = input({ podTemplate: { priorityClassName: 'raft-members' } });
+    expect(clusterObjects(given).statefulSet['spec']).toMatchObject({
+      template: { spec: { priorityClassName: 'raft-members' } },
+    });
+    expect(memberTemplate(input()).spec).not.toHaveProperty('priorityClassName');
+    expect(hashes(given)[TEMPLATE]).not.toBe(hashes(input())[TEMPLATE]);
+  });
+
   test('forming changes the configuration and no pod: nobody is restarted for it', () => {
     const before = clusterObjects(input());
     const after = clusterObjects(input({}, { formed: true }));

@@ -298,6 +298,11 @@ describe('etcd as an engine', () => {
           const { keys, hash } = await target.engine.fingerprint(target.endpoint(name), at);
           expect({ keys, hash }).toEqual({ keys: saved.keys, hash: saved.hash });
           expect((await target.engine.status(target.endpoint(name))).revision).toBe(at);
+          // Nobody reads, or watches from, a revision that the cluster of the archive knew: it is said to be compacted.
+          const client = new EtcdClient({ endpoints: [target.endpoint(name).url] });
+          for (const revision of [saved.revision!, at - 1])
+            expect(await verdict(client.range({ key: bytes('k5'), revision }))).toBe('ETCD_COMPACTED');
+          client.close();
         }
         // A pod that is made anew before the cluster is known to have formed keeps what it has.
         const client = new EtcdClient({ endpoints: [target.endpoint('e-0').url] });

@@ -38,6 +38,28 @@ describe.each([etcdVersions[0], etcdVersions[2]])('a member of etcd %s', (versio
     }
   }, 120_000);
 
+  test('lives without a quorum, and is not ready: its probes tell the one from the other', async () => {
+    const pods = await Pods.of({ version });
+    const both = async () => [await pods.probe('e-0', '/livez'), await pods.probe('e-0', '/readyz')];
+    try {
+      await pods.form(3);
+      expect(await both()).toEqual([200, 200]);
+      await Promise.all([pods.kill('e-1'), pods.kill('e-2')]);
+      await pods.until('e-0', '/readyz', 503);
+      expect(await both()).toEqual([200, 503]);
+      // One that starts alone is alive as well: nothing would come of the kubelet's killing it.
+      await pods.kill('e-0');
+      await pods.start('e-0');
+      await pods.until('e-0', '/livez', 200);
+      expect(await both()).toEqual([200, 503]);
+      await pods.start('e-1');
+      await pods.ready('e-0');
+      expect(await both()).toEqual([200, 200]);
+    } finally {
+      await pods.close();
+    }
+  }, 120_000);
+
   test.each([
     ['whose log is damaged', 'member/wal', '.wal'],
     ['whose database is damaged', 'member/snap', 'db'],

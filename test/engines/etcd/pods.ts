@@ -121,17 +121,28 @@ export class Pods {
     return this.#logs.get(name)?.() ?? '';
   }
 
+  /** The status of its answer to a probe; nothing when there is none. */
+  async probe(name: string, path: '/livez' | '/readyz'): Promise<number | undefined> {
+    try {
+      const answer = await fetch(`http://${this.#address(name)}:2381${path}`, { signal: AbortSignal.timeout(10_000) });
+      await answer.arrayBuffer();
+      return answer.status;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Until its readiness probe succeeds. */
-  async ready(name: string): Promise<void> {
-    const probe = (path: string) =>
-      fetch(`http://${this.#address(name)}:2381${path}`).then(
-        ({ status }) => status === 200,
-        () => false,
-      );
+  ready(name: string): Promise<void> {
+    return this.until(name, '/readyz', 200);
+  }
+
+  /** Until a probe is answered with this status. */
+  async until(name: string, path: '/livez' | '/readyz', status: number): Promise<void> {
     const end = performance.now() + 60_000;
-    while (!(await probe('/readyz'))) {
+    while ((await this.probe(name, path)) !== status) {
       if (performance.now() > end || this.#running.get(name)?.exitCode != null)
-        throw new Error(`${name} does not get ready: ${this.log(name)}`);
+        throw new Error(`${path} of ${name} does not become ${status}: ${this.log(name)}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
