@@ -17,7 +17,7 @@ export interface RecorderOptions {
   readonly instance: string;
   /** Repeats of an event within so many milliseconds become one request. */
   readonly seriesMs?: number;
-  /** New events per object: so many at once, then one per `refillMs`. */
+  /** New events per object and reason, so that a frequent one leaves room for the rare: so many at once, then one per `refillMs`. */
   readonly burst?: number;
   readonly refillMs?: number;
 }
@@ -48,13 +48,13 @@ export function createRecorder(options: RecorderOptions): EventRecorder {
   const known = new Map<string, Series>();
   const buckets = new Map<string, { tokens: number; at: number }>();
 
-  const allowed = (object: string): boolean => {
+  const allowed = (what: string): boolean => {
     const now = clock.monotonic();
-    const bucket = buckets.get(object) ?? { tokens: burst, at: now };
+    const bucket = buckets.get(what) ?? { tokens: burst, at: now };
     bucket.tokens = Math.min(burst, bucket.tokens + (now - bucket.at) / refillMs);
     bucket.at = now;
-    buckets.delete(object);
-    buckets.set(object, bucket);
+    buckets.delete(what);
+    buckets.set(what, bucket);
     if (buckets.size > REMEMBERED) buckets.delete(buckets.keys().next().value!);
     if (bucket.tokens < 1) return false;
     bucket.tokens -= 1;
@@ -128,8 +128,8 @@ export function createRecorder(options: RecorderOptions): EventRecorder {
       known.set(key, before);
       return;
     }
-    if (!allowed(about.uid ?? '')) {
-      log.warn('event left out: too many about one object', {
+    if (!allowed(`${about.uid ?? ''} ${input.reason}`)) {
+      log.warn('event left out: too many of one reason about one object', {
         kind: about.kind,
         name: about.name,
         reason: input.reason,

@@ -4,7 +4,7 @@
  */
 import type { RaftCluster } from '../../src/api/cluster.ts';
 import type { Live } from '../../src/kube/objects.ts';
-import { Clients, type Comparison } from '../clients/clients.ts';
+import { Clients } from '../clients/clients.ts';
 import type { Kubectl } from './kubectl.ts';
 import { LiveCluster, patienceMs } from './live-cluster.ts';
 
@@ -36,10 +36,10 @@ export class Day {
   readonly engine: EngineUnderTest;
   readonly cluster: LiveCluster;
   readonly kubectl: Kubectl;
-  #clients: Clients | undefined;
-  #round = 0;
+  /** Clients are exchanged now and then; what those of earlier rounds know is compared until the day ends. */
+  readonly #rounds: Clients[] = [];
+  #writing = false;
   #failed: string | undefined;
-  #acknowledged = 0;
 
   static async of(engine: EngineUnderTest, kubectl: Kubectl, name: string): Promise<Day> {
     return new Day(engine, await LiveCluster.of(kubectl, name));
@@ -52,8 +52,9 @@ export class Day {
   }
 
   get clients(): Clients {
-    if (this.#clients === undefined) throw new Error('no clients write at present');
-    return this.#clients;
+    const clients = this.#rounds.at(-1);
+    if (clients === undefined || !this.#writing) throw new Error('no clients write at present');
+    return clients;
   }
 
   /** Applies the cluster and waits until it serves; clients write from then on. */
@@ -77,14 +78,17 @@ export class Day {
   }
 
   write(): void {
-    const seed = `${this.cluster.name}-${this.#round++}`;
+    const seed = `${this.cluster.name}-${this.#rounds.length}`;
     const { cluster } = this;
-    this.#clients = new Clients({
-      endpoints: (writer) => cluster.endpoints(writer),
-      connection: () => cluster.connection(),
-      seed,
-      paceMs: 20,
-    });
+    this.#rounds.push(
+      new Clients({
+        endpoints: (writer) => cluster.endpoints(writer),
+        connection: () => cluster.connection(),
+        seed,
+        paceMs: 20,
+      }),
+    );
+    this.#writing = true;
   }
 
   /** Does `work` while clients write, and prints what it cost. The cluster is calm before, and written to before and after. */
@@ -115,23 +119,37 @@ export class Day {
     return { seconds, pauseMs };
   }
 
-  /** Stops the clients and compares all acknowledged writes with every member. Gives what is wrong, in words. */
+  /** Stops the clients and compares what was acknowledged all day long with every member. Gives what is wrong, in words. */
   async compare(): Promise<string[]> {
     const { clients } = this;
-    this.#clients = undefined;
+    this.#writing = false;
     await clients.stop();
-    const urls = await this.cluster.urls();
-    const found: Comparison[] = [];
-    for (const url of urls) found.push(await clients.compare(url));
-    this.#acknowledged += clients.acknowledged;
+    print(`${this.engine.type}: the clients stop (failures: ${clients.failures || 'none'})`);
+    return this.compareWith(this.cluster);
+  }
+
+  /** What all rounds know, with every member of `cluster`; with a revision, what they knew up to that. */
+  async compareWith(cluster: LiveCluster, upTo?: number): Promise<string[]> {
+    const connection = () => cluster.connection();
+    const urls = await cluster.urls();
+    const wrong: string[] = [];
+    const digests = new Set<string>();
+    let acknowledged = 0;
+    for (const url of urls) {
+      const found = [];
+      for (const round of this.#rounds)
+        found.push(await round.compare(url, { connection, ...(upTo === undefined ? {} : { upTo }) }));
+      wrong.push(...found.flatMap((one) => one.wrong.map((what) => `${url}: ${what}`)));
+      digests.add(found.map(({ digest }) => digest).join());
+      acknowledged = found.reduce((sum, one) => sum + one.acknowledged, 0);
+    }
     print(
-      `${this.engine.type}: ${clients.acknowledged} acknowledged writes compared with each of ${urls.length} members, ${found[0]?.unansweredThere} unanswered ones there (failures: ${clients.failures || 'none'})`,
+      `${this.engine.type}: ${acknowledged} acknowledged writes of ${this.#rounds.length} rounds compared with each of ${urls.length} members of ${cluster.name}`,
     );
-    const digests = new Set(found.map(({ digest }) => digest));
     return [
-      ...found.flatMap(({ wrong }, n) => wrong.map((what) => `${urls[n]}: ${what}`)),
-      ...(digests.size > 1 ? [`members differ: ${[...digests].join(', ')}`] : []),
-      ...(urls.length === 0 || clients.acknowledged === 0 ? ['nothing was compared'] : []),
+      ...wrong,
+      ...(digests.size > 1 ? [`members differ: ${[...digests].join(' and ')}`] : []),
+      ...(urls.length === 0 || acknowledged === 0 ? ['nothing was compared'] : []),
     ];
   }
 
@@ -141,7 +159,7 @@ export class Day {
   }
 
   async end(): Promise<void> {
-    await this.#clients?.stop();
+    await this.#rounds.at(-1)?.stop();
     await this.cluster.close();
   }
 }

@@ -28,6 +28,8 @@ const clusterType = raftCluster as ResourceType<RaftCluster>;
 const lookEveryMs = 200;
 /** The kubelet waits ten seconds and more before it starts again what ended twice. */
 const startsWithinMs = 60_000;
+/** Events are told after what they tell of. */
+const toldWithinMs = 20_000;
 /** A machine that is busy with something else takes its time; only what fails waits so long, in milliseconds. */
 export const patienceMs = 300_000;
 
@@ -215,6 +217,17 @@ export class LiveCluster {
         (wanted.status ?? found.status) === found.status &&
         (wanted.reason ?? found.reason) === found.reason &&
         (wanted.message?.test(found.message) ?? true)
+      );
+    });
+  }
+
+  /** Waits until the operator has told, with an event of that reason, what begins with these words. */
+  async untilTold(reason: string, words: string): Promise<void> {
+    const about = `--field-selector=reason=${reason},involvedObject.kind=RaftCluster,involvedObject.name=${this.name}`;
+    await this.until(`to tell "${words}" by an event ${reason}`, toldWithinMs, async () => {
+      const text = await this.kubectl.run(['get', 'events', about, '-o', 'json']);
+      return (JSON.parse(text) as { items: { message: string }[] }).items.some(({ message }) =>
+        message.startsWith(words),
       );
     });
   }

@@ -6,6 +6,7 @@ import { compacting } from './stories/compacting.ts';
 import { hibernating } from './stories/hibernating.ts';
 import { losing } from './stories/losing.ts';
 import { archiveEveryMinute, recovering } from './stories/recovering.ts';
+import { rotating } from './stories/rotating.ts';
 import { scaling } from './stories/scaling.ts';
 import { updating, updatingVersions } from './stories/updating.ts';
 
@@ -14,7 +15,8 @@ export function tellDay(engine: EngineUnderTest): void {
     let day: Day;
     beforeAll(async () => {
       const kubectl = await newNamespace(`e2e-day-${engine.type.toLowerCase()}`);
-      day = await Day.of(engine, kubectl, 'day');
+      // Drains choose pods by the cluster's name, in all namespaces.
+      day = await Day.of(engine, kubectl, `day-${engine.type.toLowerCase()}`);
       await day.begin({ replicas: 1 });
       await archiveEveryMinute(day);
     }, storyMs);
@@ -30,6 +32,7 @@ export function tellDay(engine: EngineUnderTest): void {
     if (engine.updates.length > 0) updatingVersions(told);
     losing(told);
     hibernating(told);
+    rotating(told);
 
     test(
       'all writes that were acknowledged so far are on every member',

@@ -86,18 +86,19 @@ describe('events', () => {
     expect(server.events.size).toBe(4);
   });
 
-  test('an object about which there is ever something new to say is cut off after 25, and others are not', async () => {
+  test('a reason for which there is ever something new to say of an object is cut off after 25; other reasons and objects are not', async () => {
     const server = written();
     const { lines, recorder: events, clock } = recorder(server.client);
     for (let i = 0; i < 40; i++) events.record(about('noisy'), { ...said, note: `${i}` });
     events.record(about('quiet'), said);
+    events.record(about('noisy'), { ...said, reason: 'StoreFound' });
     await events.flush();
-    expect(server.events.size).toBe(26);
-    expect(lines.filter((line) => line.includes('too many about one object'))).toHaveLength(15);
+    expect(server.events.size).toBe(27);
+    expect(lines.filter((line) => line.includes('too many of one reason'))).toHaveLength(15);
     await clock.advance(300_000);
     events.record(about('noisy'), { ...said, note: 'later' });
     await events.flush();
-    expect(server.events.size).toBe(27);
+    expect(server.events.size).toBe(28);
   });
 
   test('a server that fails is tried again; one that refuses is not, and nothing is ever thrown', async () => {

@@ -26,6 +26,20 @@ async function replaced(day: Day, title: string, member: string, lose: () => Pro
   for (const [other, known] of Day.ids(before)) if (other !== member) expect(idOf(after, other)).toBe(known);
 }
 
+/** Kills its process as often as it comes up; the kubelet waits longer and longer before it starts it again. */
+async function killedOften({ cluster }: Day, member: string, times: number): Promise<void> {
+  const { uid } = (await cluster.pod(member))!.metadata;
+  for (let n = 0; n < times; n++) {
+    const before = restarts(await cluster.pod(member));
+    await cluster.signal(member, 'SIGKILL');
+    await cluster.until(`to have started ${member} again`, patienceMs, async () => {
+      const pod = await cluster.pod(member);
+      expect(pod?.metadata.uid).toBe(uid);
+      return restarts(pod) > before;
+    });
+  }
+}
+
 async function podBack(day: Day, title: string, member: string): Promise<void> {
   const before = (await day.cluster.pod(member))!.metadata.uid;
   await day.step(title, async () => {
@@ -87,6 +101,35 @@ export function losing(day: () => Day): void {
       process.stderr.write(`  ${day().engine.type}: hung member shown after ${shown.toFixed(1)} s\n`);
       // The bench asserts 10 s; a machine that is busy with something else may take a little longer.
       expect(shown).toBeLessThan(20);
+    },
+    storyMs,
+  );
+
+  test(
+    'a member that ends whenever it has come up is shown as dead, keeps its place and its data, and serves again when that is over',
+    async () => {
+      const { cluster } = day();
+      const member = await cluster.follower();
+      const before = Day.ids(await cluster.get());
+      const disk = async () => (await cluster.disks()).find(({ metadata }) => metadata.name === `data-${member}`);
+      const { uid } = (await disk())!.metadata;
+      let shown = 0;
+      await day().step('kill -9 of a follower, again and again', async () => {
+        const from = performance.now();
+        const dead = cluster.untilMember(member, 'Dead', 60_000).then(() => {
+          shown = (performance.now() - from) / 1000;
+        });
+        await Promise.all([dead, killedOften(day(), member, 4)]);
+        await day().clients.more(100, patienceMs);
+        await cluster.calm(3);
+      });
+      process.stderr.write(`  ${day().engine.type}: dead member shown after ${shown.toFixed(1)} s\n`);
+      // The bench asserts 10 s; a machine that is busy with something else may take a little longer.
+      expect(shown).toBeLessThan(20);
+      expect(Day.ids(await cluster.get())).toEqual(before);
+      expect((await disk())?.metadata.uid).toBe(uid);
+      expect(await day().compare()).toEqual([]);
+      day().write();
     },
     storyMs,
   );

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { findCondition } from '../../../src/api/conditions.ts';
+import { podReady } from '../../../src/controllers/cluster/members.ts';
 import { type Day, storyMs } from '../day.ts';
 import { condition } from '../kubectl.ts';
 import { patienceMs } from '../live-cluster.ts';
@@ -12,23 +13,30 @@ async function made(day: Day): Promise<Map<string, { uid: string; at: string }>>
   );
 }
 
-/** Edits the spec and waits until every member has been replaced, the leader of the beginning last. */
+/**
+ * Edits the spec and waits until every member has been replaced, the leader of the beginning last, and never one before the
+ * one before it is back.
+ */
 async function rolled(day: Day, title: string, spec: object): Promise<void> {
   const before = await made(day);
   const leader = await day.cluster.leader();
   const order: string[] = [];
+  let fewest = before.size;
   await day.step(title, async () => {
     await day.cluster.edit(spec);
     await day.cluster.until('to have replaced every member', patienceMs, async () => {
-      for (const { metadata } of await day.cluster.pods()) {
+      const pods = await day.cluster.pods();
+      for (const { metadata } of pods) {
         const { name, uid } = metadata;
         if (before.get(name)?.uid !== uid && !order.includes(name)) order.push(name);
       }
+      fewest = Math.min(fewest, pods.filter(podReady).length);
       return order.length === before.size;
     });
     await day.cluster.calm(before.size);
   });
   expect(order.at(-1)).toBe(leader);
+  expect(fewest).toBe(before.size - 1);
 }
 
 /** What holds for either engine. */
@@ -90,6 +98,9 @@ export function updatingVersions(day: () => Day): void {
           ({ metadata }) => !known.has(metadata.uid) && !/-\d{8}$/.test(metadata.name),
         );
         expect(fresh.map((one) => condition(one, 'Complete')?.status)).toEqual(['True']);
+        const first = Math.min(...[...(await made(day())).values()].map(({ at }) => Date.parse(at)));
+        // Both are told in whole seconds.
+        expect(Date.parse(String(fresh[0]!.status?.['completionTime']))).toBeLessThanOrEqual(first);
       }
     },
     storyMs,
