@@ -30,7 +30,7 @@ export interface Disk {
   read(path: string): Promise<Buffer>;
   /** A file's bytes from `offset` on. A chunk's memory is used again for the next one. */
   stream(path: string, offset: number): AsyncIterable<Uint8Array>;
-  /** And those above it. Nothing when it is there. */
+  /** Fails where the folder above is not there: a disk that has gone must not be taken for an empty one. Nothing when it is there. */
   makeFolder(path: string): Promise<void>;
   /** Fails when it is there. */
   create(path: string): Promise<NewFile>;
@@ -172,7 +172,9 @@ export const realDisk: Disk = {
   stream,
   create,
   makeFolder: async (path) => {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
   },
   writeNew,
   rename,

@@ -169,11 +169,7 @@ export class MemoryDisk implements Disk {
   }
 
   async makeFolder(path: string): Promise<void> {
-    const parts = path.split('/').filter(Boolean);
-    for (let depth = 1; depth <= parts.length; depth++) {
-      const at = `/${parts.slice(0, depth).join('/')}`;
-      if (this.#now.find(at) === undefined) this.#link(at, 'folder');
-    }
+    if (this.#now.find(path) === undefined) this.#link(path, 'folder');
     await this.#pause();
   }
 

@@ -17,6 +17,7 @@ async function newStore(disk: MemoryDisk) {
 /** Three snapshots, one after the other, and a fourth that is given up. The journal says when each was done. */
 async function life(): Promise<{ disk: MemoryDisk; from: number }> {
   const disk = new MemoryDisk();
+  await disk.makeFolder('/member');
   await disk.makeFolder(folder);
   await disk.syncFolder('/');
   await disk.syncFolder('/member');

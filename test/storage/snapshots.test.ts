@@ -41,6 +41,15 @@ async function read(store: Store, id: string): Promise<string> {
   }
 }
 
+describe('a folder that has gone', () => {
+  test('is not made anew: what is mounted there may have gone with it', async () => {
+    const { folder, store } = await newStore();
+    await rm(folder, { recursive: true });
+    await expect(save(store, 17, 'hello world')).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(readdir(folder)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
 describe('one snapshot', () => {
   test('HR-01 HR-04 HR-33 is a folder named by term, index and time, with meta.json and state.bin', async () => {
     const { folder, store } = await newStore();
