@@ -12,8 +12,8 @@ interface Measure {
   readonly unit: 's' | 'ms';
   /** The most that it may be: so much, or so many times what stands beside it. */
   readonly limit: { readonly most: number } | { readonly times: number };
-  /** What stands beside it, if anything. */
-  readonly beside?: (bare: Round['bare'], engine: EngineName) => number | undefined;
+  /** The bare StatefulSet whose figure stands beside it, if any: that of the same engine, or etcd's. */
+  readonly beside?: 'same' | 'Etcd';
 }
 
 /** What one round found; a measure that failed has no figure, nor have those that would have begun from its ruin. */
@@ -28,7 +28,7 @@ const measures: readonly Measure[] = [
     words: 'apply to three Ready',
     unit: 's',
     limit: { times: 2 },
-    beside: (of, at) => of[at]?.get('start'),
+    beside: 'same',
   },
   { key: 'up', words: '3 to 5', unit: 's', limit: { most: 6 } },
   { key: 'down', words: '5 to 3', unit: 's', limit: { most: 3 } },
@@ -37,28 +37,28 @@ const measures: readonly Measure[] = [
     words: 'deleted follower back',
     unit: 's',
     limit: { times: 2 },
-    beside: (of, at) => of[at]?.get('follower'),
+    beside: 'same',
   },
   {
     key: 'move',
     words: 'outage: planned move',
     unit: 'ms',
     limit: { most: 50 },
-    beside: (of, at) => of[at]?.get('move'),
+    beside: 'same',
   },
   {
     key: 'delete',
     words: 'outage: leader pod deleted',
     unit: 'ms',
     limit: { most: 50 },
-    beside: (of, at) => of[at]?.get('delete'),
+    beside: 'same',
   },
   {
     key: 'kill',
     words: "outage: leader's kill -9",
     unit: 'ms',
     limit: { times: 1 },
-    beside: (of) => of.Etcd?.get('kill'),
+    beside: 'Etcd',
   },
   { key: 'hung', words: 'hung member shown', unit: 's', limit: { most: 10 } },
   { key: 'dead', words: 'dead member shown', unit: 's', limit: { most: 10 } },
@@ -101,7 +101,7 @@ export function lifeRows(
 
 function lifeRow(rounds: readonly Round[], engine: EngineName, { key, words, unit, limit, beside }: Measure): LifeRow {
   const own = rounds.map(({ ours }) => ours[engine]?.get(key));
-  const others = rounds.map(({ bare }) => beside?.(bare, engine));
+  const others = rounds.map(({ bare }) => beside && bare[beside === 'same' ? engine : beside]?.get(key));
   const ratios = own.map((figure, n) => ratioOf(figure, others[n]));
   const show = (value: number) => (unit === 's' ? value.toFixed(2) : Math.round(value).toString());
   const known = own.filter((figure) => figure !== undefined);

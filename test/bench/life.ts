@@ -158,9 +158,11 @@ export class Life {
 
   /** All pods are there, and none of them finds a node. */
   untilStuck(names: readonly string[], size: number): Promise<void> {
+    const findsNone = ({ status }: Live<Pod>): boolean =>
+      status?.conditions?.some((each) => each.type === 'PodScheduled' && each.status === 'False') ?? false;
     const isStuck = (name: string): boolean => {
       const all = this.#pods(name);
-      return all.length === size && all.every(({ status }) => conditionIs(status?.conditions, 'PodScheduled', 'False'));
+      return all.length === size && all.every(findsNone);
     };
     return this.#watching.until('none can be scheduled', within.startMs, () => names.every(isStuck));
   }
@@ -381,12 +383,6 @@ export class Life {
     return seconds;
   }
 }
-
-const conditionIs = (
-  conditions: readonly { readonly type: string; readonly status: string }[] | undefined,
-  type: string,
-  status: string,
-): boolean => conditions?.some((each) => each.type === type && each.status === status) ?? false;
 
 /** The first process of the member's container: the processes of a local Kubernetes are the machine's, too. */
 function processOf(uid: string): number {

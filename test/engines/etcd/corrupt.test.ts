@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { EtcdClient } from '../../../src/etcd/client.ts';
+import { until } from '../../kubernetes/command.ts';
 import { etcdVersions } from '../../kubernetes/parts.ts';
 import { Pods } from './pods.ts';
 
@@ -18,15 +18,7 @@ function replaceAll(bytes: Buffer, from: Buffer, to: Buffer): number {
   return count;
 }
 
-async function until<T>(what: string, look: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const end = performance.now() + 60_000;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
-    await delay(50);
-  }
-}
+const within = { timeoutMs: 60_000, everyMs: 50 } as const;
 
 describe.each([
   // It says who is wrong if most others agree; before 3.6 it does not.
@@ -48,9 +40,8 @@ describe.each([
       const statuses = await Promise.all(['e-0', 'e-1', 'e-2'].map((name) => pods.engine.status(pods.endpoint(name))));
       const victim = `e-${statuses.findIndex(({ leaderId, memberId }) => leaderId !== memberId)}`;
       const { memberId } = statuses[Number(victim.slice(2))]!;
-      const folder = join(pods.disk(victim), 'etcd/member/snap');
-      const file = join(folder, readdirSync(folder).find((name) => name === 'db')!);
-      await until('the value is in the file', () => (readFileSync(file).includes(marker) ? true : undefined));
+      const file = join(pods.disk(victim), 'etcd/member/snap/db');
+      await until('the value is in the file', () => readFileSync(file).includes(marker), within);
       await pods.kill(victim);
       const bytes = readFileSync(file);
       // bbolt has no checksums over what it holds: the member starts, and knows nothing of it.
@@ -62,8 +53,9 @@ describe.each([
       const at = pods.endpoint(others[0]!);
       const { header } = await clientOf(others[0]!).put({ key: Buffer.from('n'), value: Buffer.from('1') });
       await pods.engine.compact([at], header!.revision);
-      const alarm = await until('an alarm shows', async () => (await pods.engine.status(at)).alarms[0]);
-      expect(alarm).toEqual({ type: 'Corrupt', memberId: says ? memberId : '0' });
+      const alarms = async () => (await pods.engine.status(at)).alarms;
+      await until('an alarm shows', async () => (await alarms()).length > 0, within);
+      expect((await alarms())[0]).toEqual({ type: 'Corrupt', memberId: says ? memberId : '0' });
     } finally {
       for (const client of clients) client.close();
       await pods.close();

@@ -1,8 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
+import type { RaftClusterSpec } from '../../../src/api/cluster.ts';
 import { crash } from '../../../src/engines/etcd/crash.ts';
 import { flagProblems } from '../../../src/engines/etcd/flags.ts';
 import { versionChange } from '../../../src/engines/etcd/upgrades.ts';
 import { profileOf } from '../../../src/engines/open.ts';
+import type { MemberInput } from '../../../src/engines/profile.ts';
 import { clusterOf } from '../../controllers/objects.ts';
 
 describe('versions of etcd', () => {
@@ -39,6 +41,21 @@ describe('versions of etcd', () => {
   });
 });
 
+/** What a member of this spec is started with. */
+function argsOf(spec: RaftClusterSpec, more: Partial<MemberInput> = {}): readonly string[] {
+  const { container } = profileOf(spec.engine.type).member({
+    spec,
+    settings: { image: 'i', imagePullPolicy: 'Never' },
+    host: 'h',
+    token: 't',
+    config: 'c',
+    disk: 'd',
+    containerSecurityContext: {},
+    ...more,
+  });
+  return container.args;
+}
+
 describe('flags of etcd', () => {
   test.each([
     ['max-request-bytes', undefined],
@@ -63,18 +80,10 @@ describe('flags of etcd', () => {
   test('what the operator sets is refused, flag by flag', () => {
     for (const type of ['Etcd', 'Embedded'] as const) {
       const profile = profileOf(type);
-      const spec = clusterOf('c', { engine: { type } }).spec;
-      const { container } = profile.member({
-        spec: { ...spec, engine: { ...spec.engine, quotaBytes: 20_000_000 } },
-        settings: { image: 'i', imagePullPolicy: 'Never' },
-        host: 'h',
-        token: 't',
-        config: 'c',
-        disk: 'd',
-        containerSecurityContext: {},
-        tls: { server: '/s', peer: '/p' },
-      });
-      const set = container.args.flatMap((arg) => /^--([a-z-]+)=/.exec(arg)?.[1] ?? []);
+      const { spec } = clusterOf('c', { engine: { type, quotaBytes: 20_000_000 } });
+      const set = argsOf(spec, { tls: { server: '/s', peer: '/p' } }).flatMap(
+        (arg) => /^--([a-z-]+)=/.exec(arg)?.[1] ?? [],
+      );
       expect(set.length).toBeGreaterThan(15);
       // What spec says is joined to what the operator sets.
       for (const name of set.filter((each) => each !== 'feature-gates')) {
@@ -104,16 +113,7 @@ describe('flags of etcd', () => {
     ],
   ])('etcd %s with the flags %j compares its members, unless told otherwise', (version, flags, expected) => {
     const { spec } = clusterOf('c', { engine: { type: 'Etcd', version, flags } });
-    const { container } = profileOf('Etcd').member({
-      spec,
-      settings: { image: 'i', imagePullPolicy: 'Never' },
-      host: 'h',
-      token: 't',
-      config: 'c',
-      disk: 'd',
-      containerSecurityContext: {},
-    });
-    expect(container.args.filter((arg) => /gates|compact-hash/.test(arg))).toEqual(expected);
+    expect(argsOf(spec).filter((arg) => /gates|compact-hash/.test(arg))).toEqual(expected);
   });
 
   test('a spec without a fault has none, and a version that is none is named', () => {
