@@ -65,6 +65,8 @@ export interface ControllerDefinition<T extends KubeObject = KubeObject> {
   /** Narrows `kind`. */
   readonly selector?: Selection;
   readonly watches?: readonly Watch[];
+  /** As a watch's `changed`, of the kind itself. */
+  changed?(before: Live<T>, after: Live<T>): boolean;
   /** Keys reconciled side by side (never one key twice at a time). 4 unless told. */
   readonly workers?: number;
   /**

@@ -28,6 +28,8 @@ export interface Controller {
 }
 
 const WORKERS = 4;
+/** A pod that starts or ends tells so in some ten changes, most of them within a few hundred milliseconds (docs/performance.md). */
+const REST_MS = 100;
 
 export function createController(options: ControllerOptions): Controller {
   const { definition, own, watched, clock, metrics } = options;
@@ -37,6 +39,7 @@ export function createController(options: ControllerOptions): Controller {
   const queue = createQueue({
     clock,
     limiter: exponential(),
+    restMs: REST_MS,
     waited: (milliseconds) => metrics.queueSeconds.observe(labels, milliseconds / 1000),
   });
 
@@ -89,7 +92,11 @@ export function createController(options: ControllerOptions): Controller {
     }
   };
 
-  const changed = (watch: Watch, before: Live | undefined, after: Live | undefined): boolean => {
+  const changed = (
+    watch: Pick<Watch, 'kind' | 'changed'>,
+    before: Live | undefined,
+    after: Live | undefined,
+  ): boolean => {
     if (before === undefined || after === undefined || watch.changed === undefined) return true;
     try {
       return watch.changed(before, after);
@@ -103,7 +110,7 @@ export function createController(options: ControllerOptions): Controller {
     const ends = [
       own.subscribe((before, after) => {
         const object = after ?? before;
-        if (object !== undefined) queue.add(keyOf(object));
+        if (object !== undefined && changed(definition, before, after)) queue.add(keyOf(object));
       }),
     ];
     for (const { watch, cache } of watched) {

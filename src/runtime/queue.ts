@@ -30,16 +30,23 @@ export interface WorkQueue {
 export interface QueueOptions {
   readonly clock?: Clock;
   readonly limiter?: RateLimiter;
+  /**
+   * How long a key that was just worked on rests before what is added meanwhile is worked on, in milliseconds: changes come
+   * in bursts, and one look serves them all. The first of a burst does not wait, nor what was added for a moment of its own.
+   */
+  readonly restMs?: number;
   /** Told how long a key waited for a worker, in milliseconds. */
   readonly waited?: (milliseconds: number) => void;
 }
 
 export function createQueue(options: QueueOptions = {}): WorkQueue {
-  const { clock = systemClock, limiter = exponential(), waited = () => {} } = options;
+  const { clock = systemClock, limiter = exponential(), restMs = 0, waited = () => {} } = options;
   /** In order of arrival, with the moment of it. A key is here only if it is dirty and nobody works on it. */
   const queue = new Map<Key, number>();
   const dirty = new Set<Key>();
   const processing = new Set<Key>();
+  /** Until when each key rests, the earliest first. */
+  const resting = new Map<Key, number>();
   const delayed = new Map<Key, { readonly at: number; readonly cancel: () => void }>();
   const takers: ((key: Key | undefined) => void)[] = [];
   const drainers: (() => void)[] = [];
@@ -64,16 +71,31 @@ export function createQueue(options: QueueOptions = {}): WorkQueue {
     if (processing.size === 0) for (const drained of drainers.splice(0)) drained();
   };
 
-  const add = (key: Key): void => {
+  const addNow = (key: Key): void => {
     if (shuttingDown || dirty.has(key)) return;
     dirty.add(key);
     if (!processing.has(key)) enqueue(key);
   };
 
+  const add = (key: Key): void => {
+    if (processing.has(key) || dirty.has(key)) addNow(key);
+    else addAfter(key, (resting.get(key) ?? 0) - clock.monotonic());
+  };
+
+  const rest = (key: Key): void => {
+    const now = clock.monotonic();
+    for (const [rested, until] of resting) {
+      if (until > now) break;
+      resting.delete(rested);
+    }
+    resting.delete(key);
+    resting.set(key, now + restMs);
+  };
+
   const addAfter = (key: Key, milliseconds: number): void => {
     if (shuttingDown) return;
     if (milliseconds <= 0) {
-      add(key);
+      addNow(key);
       return;
     }
     const at = clock.monotonic() + milliseconds;
@@ -84,7 +106,7 @@ export function createQueue(options: QueueOptions = {}): WorkQueue {
     }
     const cancel = clock.after(milliseconds, () => {
       delayed.delete(key);
-      add(key);
+      addNow(key);
     });
     delayed.set(key, { at, cancel });
   };
@@ -114,8 +136,15 @@ export function createQueue(options: QueueOptions = {}): WorkQueue {
     },
     done(key) {
       processing.delete(key);
-      // Also while shutting down, as client-go does: a change that came in during the work is still worked on.
-      if (dirty.has(key)) enqueue(key);
+      if (restMs > 0) rest(key);
+      if (dirty.has(key)) {
+        // Also while shutting down, as client-go does: a change that came in during the work is still worked on.
+        if (shuttingDown || restMs === 0) enqueue(key);
+        else {
+          dirty.delete(key);
+          addAfter(key, restMs);
+        }
+      }
       settle();
     },
     shutDown,

@@ -9,6 +9,9 @@ import { createController } from '../../src/runtime/controller.ts';
 import { createMetrics } from '../../src/runtime/metrics.ts';
 import { manualClock } from '../kube/manual-clock.ts';
 
+/** How long a key rests between two reconciles that changes ask for. */
+const restMs = 100;
+
 const meta = (name: string, version: number) => ({
   name,
   namespace: 'ns',
@@ -84,6 +87,7 @@ describe('controller', () => {
     t.run();
     await t.clock.advance(0);
     expect(t.calls).toEqual(['ns/a', 'ns/b']);
+    await t.clock.advance(restMs);
     t.own.upsert(configMap('b', 2));
     t.own.remove(configMap('a', 3));
     await t.clock.advance(0);
@@ -94,20 +98,45 @@ describe('controller', () => {
     const t = setUp({});
     t.run();
     t.others.upsert(secret('s', 'first'));
-    await t.clock.advance(0);
+    await t.clock.advance(restMs);
     t.others.upsert(secret('s', 'second', 2));
     await t.clock.advance(0);
     expect(t.calls).toEqual(['ns/first', 'ns/first', 'ns/second']);
+  });
+
+  test('a burst of changes wakes it at once, and once more when the key has rested', async () => {
+    const t = setUp({});
+    t.run();
+    for (let version = 1; version <= 10; version++) {
+      t.own.upsert(configMap('a', version));
+      await t.clock.advance(5);
+    }
+    expect(t.calls).toEqual(['ns/a']);
+    await t.clock.advance(restMs);
+    expect(t.calls).toEqual(['ns/a', 'ns/a']);
   });
 
   test('a change that the watch calls none wakes nobody', async () => {
     const t = setUp({}, { changed: () => false });
     t.others.upsert(secret('s', 'a'));
     t.run();
-    await t.clock.advance(0);
+    await t.clock.advance(restMs);
     t.others.upsert(secret('s', 'a', 2));
     await t.clock.advance(0);
     expect(t.calls).toEqual(['ns/a']);
+  });
+
+  test('nor does one of its own kind that the controller calls none; a new object and a deleted one always do', async () => {
+    const t = setUp({ changed: () => false });
+    t.run();
+    t.own.upsert(configMap('a'));
+    await t.clock.advance(restMs);
+    t.own.upsert(configMap('a', 2));
+    await t.clock.advance(restMs);
+    expect(t.calls).toEqual(['ns/a']);
+    t.own.remove(configMap('a', 3));
+    await t.clock.advance(0);
+    expect(t.calls).toEqual(['ns/a', 'ns/a']);
   });
 
   test('a throw is logged, counted and tried again with growing waits; other keys go on meanwhile', async () => {

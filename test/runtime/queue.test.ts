@@ -139,6 +139,56 @@ describe('work queue', () => {
     expect(queue.shuttingDown).toBe(true);
   });
 
+  test('a key that was just worked on rests: of a burst the first is worked on at once, and one more serves all the others', async () => {
+    const clock = manualClock();
+    const queue = createQueue({ clock, restMs: 100 });
+    queue.add('a');
+    expect(await queue.take()).toBe('a');
+    queue.add('a');
+    queue.done('a');
+    queue.add('a');
+    queue.add('b');
+    expect(await queue.take()).toBe('b');
+    await clock.advance(99);
+    queue.add('a');
+    expect(queue.length).toBe(0);
+    await clock.advance(1);
+    expect(await queue.take()).toBe('a');
+    queue.done('a');
+    await clock.advance(1_000);
+    expect(queue.length).toBe(0);
+    queue.add('a');
+    expect(queue.length).toBe(1);
+    expect(clock.pending).toBe(0);
+  });
+
+  test('what was added for a moment of its own does not rest', async () => {
+    const clock = manualClock();
+    const queue = createQueue({ clock, restMs: 100 });
+    queue.add('a');
+    await queue.take();
+    queue.addAfter('a', 1);
+    queue.add('a');
+    queue.done('a');
+    await clock.advance(1);
+    expect(await queue.take()).toBe('a');
+    queue.done('a');
+    queue.shutDown();
+    expect(clock.pending).toBe(0);
+  });
+
+  test('a change that came in during the work does not rest when the queue shuts down', async () => {
+    const queue = createQueue({ clock: manualClock(), restMs: 100 });
+    queue.add('a');
+    await queue.take();
+    queue.add('a');
+    queue.shutDown();
+    queue.done('a');
+    expect(await queue.take()).toBe('a');
+    queue.done('a');
+    expect(await queue.take()).toBeUndefined();
+  });
+
   test('tells how long a key waited for a worker', async () => {
     const clock = manualClock();
     const waits: number[] = [];
@@ -156,9 +206,9 @@ describe('work queue', () => {
       delay: fc.integer({ min: -1, max: 50 }),
     });
     await fc.assert(
-      fc.asyncProperty(fc.array(operation, { maxLength: 60 }), async (operations) => {
+      fc.asyncProperty(fc.array(operation, { maxLength: 60 }), fc.constantFrom(0, 20), async (operations, restMs) => {
         const clock = manualClock();
-        const queue = createQueue({ clock });
+        const queue = createQueue({ clock, restMs });
         const working = new Set<string>();
         /** Keys that somebody asked for and that nobody took up since. */
         const owed = new Set<string>();
@@ -191,6 +241,7 @@ describe('work queue', () => {
           working.delete(key);
           queue.done(key);
         }
+        await clock.advance(restMs);
         while (queue.length > 0) await take();
         expect([...owed]).toEqual([]);
       }),

@@ -251,11 +251,19 @@ export function tlsController(world: World, wake: (key: Key) => void): TlsContro
       kind: raftCluster as ResourceType<RaftCluster>,
       selector: own,
       watches,
+      changed: concernsCertificates,
       workers: world.workers,
       reconcile,
     },
     close: () => proofs.close(),
   };
+}
+
+/** A status is written with every step of the members; of it the certificates' names follow the size alone. */
+function concernsCertificates(before: Live<RaftCluster>, after: Live<RaftCluster>): boolean {
+  const facts = ({ metadata, status }: Live<RaftCluster>) =>
+    JSON.stringify([metadata.uid, metadata.generation, metadata.deletionTimestamp, metadata.annotations, status?.size]);
+  return facts(before) !== facts(after);
 }
 
 function findings(
