@@ -1,6 +1,7 @@
 /** A local Kubernetes with the operator on it, for benchmarks: what they look at, and how they look without asking. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { createClient } from '../../src/kube/client.ts';
 import { connect } from '../../src/kube/connection.ts';
@@ -69,6 +70,7 @@ export async function makeNamespace(client: KubeClient, name: string): Promise<v
 export class Watching {
   readonly #objects = new Map<string, Live<KubeObject>>();
   readonly #waiting = new Set<() => void>();
+  #changedAt = performance.now();
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>;
 
@@ -96,6 +98,7 @@ export class Watching {
         const keyed = (object: KubeObject) => `${type.plural} ${keyOf(object)}`;
         const changed = (change: () => void) => {
           change();
+          this.#changedAt = performance.now();
           for (const look of [...this.#waiting]) look();
         };
         const reflector = createReflector<KubeObject>({
@@ -148,6 +151,17 @@ export class Watching {
       }, withinMs);
       this.#waiting.add(look);
     });
+  }
+
+  /** Resolves when nothing has changed for so long. */
+  async untilCalm(what: string, calmMs: number, withinMs: number): Promise<void> {
+    const deadline = performance.now() + withinMs;
+    for (;;) {
+      const leftMs = this.#changedAt + calmMs - performance.now();
+      if (leftMs <= 0) return;
+      if (performance.now() + leftMs > deadline) throw new Error(`waited ${withinMs / 1000} s until ${what} was calm`);
+      await delay(leftMs);
+    }
   }
 
   async stop(): Promise<void> {

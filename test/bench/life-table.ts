@@ -147,7 +147,7 @@ export async function benchCrowd(rounds: number, engines: readonly EngineName[])
         const spec = { podTemplate: { nodeSelector: { 'bench.raftsman.dev/nowhere': 'true' } } };
         const names = Array.from({ length: 40 }, (_, k) => `stuck-${n}-${k}`);
         await Promise.all(names.map((name, k) => others.apply(turn(engines, k), name, spec)));
-        // What Kubernetes needs to make forty StatefulSets' pods, some requests a second, is not what is asked here.
+        // What Kubernetes needs to make forty StatefulSets and their pods is not what is asked here.
         await others.untilStuck(names, 3);
         for (const engine of engines) await note(`${engine} crowded`, measured(engine, 'crowded', n));
         await Promise.all(names.map((name) => others.remove(name)));

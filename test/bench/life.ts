@@ -13,7 +13,15 @@ import { secretNames } from '../../src/controllers/tls/names.ts';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import type { ClientTls } from '../../src/etcd/security.ts';
 import type { KubeClient } from '../../src/kube/contract.ts';
-import { type Pod, persistentVolumeClaims, pods, secrets, services, statefulSets } from '../../src/kube/kinds.ts';
+import {
+  type Pod,
+  persistentVolumeClaims,
+  podDisruptionBudgets,
+  pods,
+  secrets,
+  services,
+  statefulSets,
+} from '../../src/kube/kinds.ts';
 import type { KubeObject, Live, ResourceType } from '../../src/kube/objects.ts';
 import { clientTls } from '../e2e/target.ts';
 import { bare, type EngineName } from './bare.ts';
@@ -22,7 +30,21 @@ import { isWanted } from './life-measures.ts';
 import { now, Writer } from './writer.ts';
 
 export const clusters = raftCluster as ResourceType<RaftCluster>;
-const watched = [clusters, statefulSets, pods, persistentVolumeClaims] as ResourceType<KubeObject>[];
+const endpointSlices: ResourceType<KubeObject> = {
+  group: 'discovery.k8s.io',
+  version: 'v1',
+  kind: 'EndpointSlice',
+  plural: 'endpointslices',
+  namespaced: true,
+};
+const watched = [
+  clusters,
+  statefulSets,
+  pods,
+  persistentVolumeClaims,
+  endpointSlices,
+  podDisruptionBudgets,
+] as ResourceType<KubeObject>[];
 /** Generous: what takes longer is broken, not slow. */
 const within = { startMs: 300_000, changeMs: 300_000, goneMs: 120_000 } as const;
 /** A cluster of which nothing was wanted: etcd changes no members for five seconds after a voter was out of touch, or new. */
@@ -156,15 +178,19 @@ export class Life {
     return this.#watching.until('all are ready', within.startMs, () => names.every((name) => this.ready(name, size)));
   }
 
-  /** All pods are there, and none of them finds a node. */
-  untilStuck(names: readonly string[], size: number): Promise<void> {
+  /**
+   * All pods are there, none of them finds a node, and nobody has anything to do about it any more: Kubernetes' own
+   * controllers send some requests a second, and forty StatefulSets' status and endpoints take them longer than their pods.
+   */
+  async untilStuck(names: readonly string[], size: number): Promise<void> {
     const findsNone = ({ status }: Live<Pod>): boolean =>
       status?.conditions?.some((each) => each.type === 'PodScheduled' && each.status === 'False') ?? false;
     const isStuck = (name: string): boolean => {
       const all = this.#pods(name);
       return all.length === size && all.every(findsNone);
     };
-    return this.#watching.until('none can be scheduled', within.startMs, () => names.every(isStuck));
+    await this.#watching.until('none can be scheduled', within.startMs, () => names.every(isStuck));
+    await this.#watching.untilCalm('all that cannot be scheduled', calmMs, within.startMs);
   }
 
   async remove(name: string): Promise<void> {

@@ -97,13 +97,20 @@ export function rotating(day: () => Day): void {
         // Who still comes with a certificate of the old CA is turned away by each member, once it has read its files.
         await day().cluster.until('to refuse certificates of the old CA', patienceMs, async () => {
           const late = { ...old, ca: fresh.ca! };
+          // Members that serve: one that is about to start anew refuses everybody.
+          const serves = () =>
+            asksAll(day(), fresh).then(
+              () => true,
+              () => false,
+            );
+          if (!(await serves())) return false;
           const answers = await Promise.allSettled(
             (await day().cluster.urls()).map(async (url) => {
               const client = new EtcdClient({ endpoints: [url], deadlineMs: 5_000, tls: late });
               await client.range({ key: Buffer.from('anything') }).finally(() => client.close());
             }),
           );
-          return answers.every(({ status }) => status === 'rejected');
+          return answers.every(({ status }) => status === 'rejected') && (await serves());
         });
         await day().cluster.calm(3);
         await asksAll(day(), await given(day()));
