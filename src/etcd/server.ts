@@ -3,7 +3,9 @@
  * may reach the member (keys, sort options, transaction size) is checked here; the rest is the backend's.
  */
 
-import type { AddressInfo, Socket, Server as SocketServer } from 'node:net';
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket, type Server as SocketServer } from 'node:net';
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
@@ -208,13 +210,6 @@ function services(backend: EtcdBackend): readonly [ServiceDefinition, UntypedSer
   return [definition as unknown as ServiceDefinition, implementation];
 }
 
-const bind = (server: Server, { authority }: EtcdAddress): Promise<number> =>
-  new Promise((resolve, reject) => {
-    server.bindAsync(authority, ServerCredentials.createInsecure(), (error, bound) =>
-      error === null ? resolve(bound) : reject(error),
-    );
-  });
-
 const noTls = (url: string): EtcdError =>
   new EtcdError(
     'ETCD_INVALID_ENDPOINT',
@@ -222,23 +217,54 @@ const noTls = (url: string): EtcdError =>
     `"${url}" asks for TLS, and there are no certificates`,
   );
 
-/** gRPC would secure connections itself, but neither say who was refused nor let a bundle of authorities be renewed. */
-function listenSecurely(
-  server: Server,
-  secureServer: NonNullable<EtcdServerOptions['secureServer']>,
-  { host, port }: EtcdAddress,
-): [SocketServer, Promise<number>] {
-  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const secure = secureServer((socket) => {
+/** On every address that the name of the host stands for; one of them is enough. Gives the port as well. */
+async function listen(make: () => SocketServer, { host, port }: EtcdAddress): Promise<[SocketServer[], number]> {
+  const listening: SocketServer[] = [];
+  let [bound, failure] = [port, undefined as unknown];
+  for (const { address } of await lookup(host, { all: true })) {
+    const server = make();
+    try {
+      await once(server.listen(bound, address), 'listening');
+      listening.push(server);
+      bound = (server.address() as AddressInfo).port;
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (listening.length === 0) throw failure;
+  return [listening, bound];
+}
+
+/**
+ * The connections are ours and not gRPC's: it could secure them, but neither say who was refused nor let a bundle of authorities be
+ * renewed; and when it closes one it waits for as long as the other side likes to do so too.
+ */
+class Connections {
+  readonly #open = new Set<Socket>();
+  #cut = false;
+
+  /** False: it came too late. */
+  add(socket: Socket): boolean {
     // gRPC sees the stream end; that it broke is of no more use.
     socket.on('error', () => {});
-    injector.injectConnection(socket);
-  });
-  const listening = new Promise<number>((resolve, reject) => {
-    secure.once('error', reject);
-    secure.listen(port, host, () => resolve((secure.address() as AddressInfo).port));
-  });
-  return [secure, listening];
+    if (this.#cut) {
+      socket.destroy();
+      return false;
+    }
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
+    return true;
+  }
+
+  cut(): void {
+    this.#cut = true;
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  async closed(): Promise<void> {
+    const closed = (socket: Socket): Promise<unknown> => new Promise((resolve) => socket.once('close', resolve));
+    while (this.#open.size > 0) await Promise.all([...this.#open].map(closed));
+  }
 }
 
 /**
@@ -255,34 +281,36 @@ export async function serveEtcd(options: EtcdServerOptions): Promise<EtcdServer>
   });
   const [definition, implementation] = services(options.backend);
   server.addService(definition, implementation);
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const connections = new Connections();
+  const onConnection = (socket: Socket): void => {
+    if (connections.add(socket)) injector.injectConnection(socket);
+  };
   const urls: string[] = [];
-  const secureServers: SocketServer[] = [];
+  const listening: SocketServer[] = [];
   try {
     for (const [n, address] of addresses.entries()) {
-      let port: number;
-      if (address.isSecure) {
-        if (!options.secureServer) throw noTls(options.listen[n]!);
-        const [secure, listening] = listenSecurely(server, options.secureServer, address);
-        secureServers.push(secure);
-        port = await listening;
-      } else port = await bind(server, address);
+      const { secureServer } = options;
+      if (address.isSecure && !secureServer) throw noTls(options.listen[n]!);
+      const make = (): SocketServer =>
+        address.isSecure ? secureServer!(onConnection) : createServer((socket) => onConnection(socket));
+      const [servers, port] = await listen(make, address);
+      listening.push(...servers);
       urls.push(`${address.isSecure ? 'https' : 'http'}://${address.authority.replace(/:\d+$/, '')}:${port}`);
     }
   } catch (error) {
-    for (const secure of secureServers) secure.close();
+    for (const one of listening) one.close();
     server.forceShutdown();
     throw error;
   }
   return {
     urls,
-    close: (graceMs = 0) =>
-      new Promise((resolve) => {
-        for (const secure of secureServers) secure.close();
-        const force = setTimeout(() => server.forceShutdown(), graceMs);
-        server.tryShutdown(() => {
-          clearTimeout(force);
-          resolve();
-        });
-      }),
+    close: async (graceMs = 0) => {
+      for (const one of listening) one.close();
+      const force = setTimeout(() => connections.cut(), graceMs);
+      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      await connections.closed();
+      clearTimeout(force);
+    },
   };
 }

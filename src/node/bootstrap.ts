@@ -2,22 +2,21 @@
  * From flags and a data directory to a member that can start: its log, its snapshots, its state. A data directory is
  * made aside and renamed, so that it is there whole or not at all.
  */
-import { access, mkdir, open as openFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Log } from '../log.ts';
 import { configurationOf, initialState } from '../raft/configuration.ts';
 import type { Entry, HardState, MemberId, RestoredState, SnapshotMeta } from '../raft/types.ts';
 import { type DataLock, type DataPaths, dataPaths, holdsMember, lockDataDir } from '../storage/data-dir.ts';
-import { syncFolder } from '../storage/disk.ts';
+import { type Disk, realDisk } from '../storage/disk.ts';
 import { recoverSnapshot } from '../storage/recover.ts';
 import { type FolderSnapshotStore, openSnapshotFolder } from '../storage/snapshots.ts';
 import type { Identity, OpenSnapshot, SnapshotMark } from '../storage/types.ts';
-import { Wal } from '../storage/wal.ts';
+import { Wal, type WalInternals } from '../storage/wal.ts';
 import type { Certificates } from './certificates.ts';
 import { NodeError } from './errors.ts';
 import { checkInitialCluster, type NodeOptions } from './flags.ts';
 import { dial, RefusedError } from './hello.ts';
-import { clusterIdOf, type Genesis, genesisFrom, identityOf, type MemberIdentity } from './identity.ts';
+import { clusterIdOf, type Genesis, genesisFrom, identityOf, type MemberIdentity, memberIdOf } from './identity.ts';
 import { joinCluster, lostMember, removedMember } from './join.ts';
 import { KeyValues } from './kv.ts';
 import { seedFromArchive } from './restore.ts';
@@ -27,26 +26,39 @@ import { metaOf } from './snapshot-header.ts';
 export const retainedSnapshots = 2;
 const probeTimeoutMs = 1000;
 
-export interface OpenedMember {
+/** What the data lies on; tests have disks that crash, and logs of small segments. */
+export type Ground = Pick<WalInternals, 'disk' | 'segmentBytes' | 'allocationBytes' | 'pauseWhenFull'>;
+
+export interface OpenedData {
   readonly identity: MemberIdentity;
-  readonly paths: DataPaths;
-  readonly lock: DataLock;
   readonly wal: Wal;
   readonly store: FolderSnapshotStore;
   readonly keyValues: KeyValues;
   readonly restored: RestoredState;
+}
+
+export interface OpenedMember extends OpenedData {
+  readonly paths: DataPaths;
+  readonly lock: DataLock;
   /** The data directory was made just now. */
   readonly isNew: boolean;
 }
 
-export interface OpenOptions {
-  readonly options: NodeOptions;
+export interface OpenOptions extends DataOptions {
   /** For connections with the other members. */
   readonly certificates: Certificates | undefined;
+}
+
+export interface DataOptions {
+  readonly options: NodeOptions;
   readonly log: Log;
   readonly requestTimeoutMs: number;
   readonly onDiskFailure: (error: Error) => void;
   readonly onDiskWrite: (seconds: number, bytes: number) => void;
+  readonly onDiskFull?: (error: Error) => void;
+  readonly ground?: Ground;
+  /** Of this process: see `KeyValuesOptions`. */
+  readonly process?: number;
 }
 
 export async function openMember(open: OpenOptions): Promise<OpenedMember> {
@@ -54,7 +66,7 @@ export async function openMember(open: OpenOptions): Promise<OpenedMember> {
   const lock = await lockDataDir(paths);
   try {
     const isNew = !(await holdsMember(paths));
-    if (isNew) await makeDataDir(paths, open);
+    if (isNew) await makeDataDir(paths, await newIdentity(open), open);
     return { ...(await readDataDir(paths, open)), paths, lock, isNew };
   } catch (error) {
     lock.release();
@@ -71,15 +83,26 @@ interface GenesisFile {
   readonly genesis: Genesis;
 }
 
-async function makeDataDir(paths: DataPaths, { options, certificates, log }: OpenOptions): Promise<void> {
+/** Who a member without data is, by its flags or by the word of others. */
+async function newIdentity({ options, certificates, log }: OpenOptions): Promise<MemberIdentity> {
   checkInitialCluster(options);
-  const identity =
-    options.initialClusterState === 'new' ? identityOf(options) : await joinCluster(options, certificates, log);
-  if (options.initialClusterState === 'new') await refuseWhenKnown(identity, options, certificates);
+  if (options.initialClusterState === 'existing') return joinCluster(options, certificates, log);
+  const identity = identityOf(options);
+  await refuseWhenKnown(identity, options, certificates);
+  return identity;
+}
+
+export async function makeDataDir(
+  paths: DataPaths,
+  identity: MemberIdentity,
+  { options, log, ground = {} }: Pick<DataOptions, 'options' | 'log' | 'ground'>,
+): Promise<void> {
+  const { disk = realDisk } = ground;
   const aside = `${paths.member}.tmp`;
-  await rm(aside, { recursive: true, force: true });
+  await disk.remove(aside);
   const folders = { wal: join(aside, 'wal'), snapshots: join(aside, 'snap') };
-  await mkdir(folders.snapshots, { recursive: true, mode: 0o700 });
+  await disk.makeFolder(aside);
+  await disk.makeFolder(folders.snapshots);
   const configuration = configurationOf(identity.genesis.members.map(({ id }) => id));
   const seed =
     options.restoreArchive === undefined || options.initialClusterState === 'existing'
@@ -92,30 +115,23 @@ async function makeDataDir(paths: DataPaths, { options, certificates, log }: Ope
           genesis: identity.genesis,
           log,
         });
-  const wal = await Wal.create(folders.wal, { clusterId: identity.clusterId, memberId: identity.memberId });
+  const { clusterId, memberId } = identity;
+  const wal = await Wal.create(folders.wal, { clusterId, memberId }, ground);
   await wal.append({ hardState: seed.hardState, snapshot: { ...seed.snapshot, replacesLog: true } });
   await wal.close();
   const { name, initialClusterToken: token } = options;
-  await writeDurably(join(aside, basename(paths.genesis)), { version: 1, name, token, genesis: identity.genesis });
-  await syncFolder(aside);
-  await rename(aside, paths.member);
-  await syncFolder(paths.root);
+  const file: GenesisFile = { version: 1, name, token, genesis: identity.genesis };
+  const text = `${JSON.stringify(file, undefined, 2)}\n`;
+  await disk.writeNew(join(aside, basename(paths.genesis)), Buffer.from(text));
+  await disk.syncFolder(aside);
+  await disk.rename(aside, paths.member);
+  await disk.syncFolder(paths.root);
   log.info('made a data directory', {
     dataDir: options.dataDir,
-    clusterId: identity.clusterId,
-    memberId: identity.memberId,
+    clusterId,
+    memberId,
     index: seed.snapshot.index,
   });
-}
-
-async function writeDurably(path: string, content: GenesisFile): Promise<void> {
-  const file = await openFile(path, 'w', 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(content, undefined, 2)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 /** Asks those members that can be reached right now whether this one has taken part before. */
@@ -149,6 +165,7 @@ async function readIdentity(
   paths: DataPaths,
   { clusterId, memberId }: Identity,
   options: NodeOptions,
+  disk: Disk,
 ): Promise<MemberIdentity> {
   const foreign = (flags: string): NodeError =>
     new NodeError(
@@ -156,20 +173,18 @@ async function readIdentity(
       `the data directory ${options.dataDir} belongs to member ${memberId} of cluster ${clusterId}, but the flags name ${flags}: ` +
         'check --data-dir, --name, --initial-cluster and --initial-cluster-token',
     );
-  const text = await readFile(paths.genesis, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw error;
-  });
-  if (text === undefined) {
+  if (!(await holds(disk, paths.genesis))) {
     checkInitialCluster(options);
     const named = identityOf(options);
     if (named.clusterId !== clusterId || named.memberId !== memberId)
       throw foreign(`member ${named.memberId} of cluster ${named.clusterId}`);
     return named;
   }
-  const { name, token, genesis: found } = parsed(text);
+  const { name, token, genesis: found } = parsed((await disk.read(paths.genesis)).toString());
   const genesis = genesisFrom(found);
-  if (!genesis || clusterIdOf(genesis.members.map(({ id }) => id)) !== clusterId)
+  // Addresses are part of the replicated state: of a damaged file they would make this member's another one.
+  const isWhole = genesis?.members.every(({ id, peerUrls }) => id === memberIdOf(peerUrls, genesis.token));
+  if (!genesis || !isWhole || clusterIdOf(genesis.members.map(({ id }) => id)) !== clusterId)
     throw new NodeError('NODE_DATA_UNUSABLE', `${paths.genesis} does not say how cluster ${clusterId} began`);
   if (name !== options.name) throw foreign(`member ${options.name}, not ${name}`);
   if (token !== options.initialClusterToken)
@@ -185,19 +200,23 @@ function parsed(text: string): Partial<GenesisFile> {
   }
 }
 
-async function readDataDir(paths: DataPaths, open: OpenOptions) {
-  const { options, log, requestTimeoutMs, onDiskFailure: onFailure, onDiskWrite: onWritten } = open;
-  const { wal, contents } = await Wal.open(paths.wal, { onFailure, onWritten });
+export async function readDataDir(paths: DataPaths, open: DataOptions): Promise<OpenedData> {
+  const { options, log, requestTimeoutMs, onDiskFailure: onFailure, onDiskWrite: onWritten, ground = {} } = open;
+  const { disk = realDisk } = ground;
+  const onFull = open.onDiskFull ?? (() => {});
+  const { wal, contents } = await Wal.open(paths.wal, { ...ground, onFailure, onWritten, onFull });
   try {
-    const identity = await readIdentity(paths, contents.identity, options);
-    if (await exists(paths.removed)) throw removedMember(identity.memberId, options.dataDir);
+    const identity = await readIdentity(paths, contents.identity, options, disk);
+    if (await holds(disk, paths.removed)) throw removedMember(identity.memberId, options.dataDir);
     if (contents.tornBytes > 0) log.warn('cut an unfinished write off the log', { bytes: contents.tornBytes });
     const warn = (message: string, pairs: Record<string, unknown>): void => log.warn(message, pairs);
-    const store = await openSnapshotFolder({ folder: paths.snapshots, retain: retainedSnapshots, now: Date.now, warn });
+    const folder = paths.snapshots;
+    const store = await openSnapshotFolder({ folder, retain: retainedSnapshots, now: Date.now, warn, disk });
     // Proposals give up first, and know why.
     const keyValues = new KeyValues({
       requestTimeoutMs: requestTimeoutMs + 1000,
       genesis: identity.genesis.members,
+      process: open.process,
     });
     const load = async ({ meta, read }: OpenSnapshot): Promise<void> => {
       await keyValues.restore(read());
@@ -214,16 +233,13 @@ async function readDataDir(paths: DataPaths, open: OpenOptions) {
   }
 }
 
-const exists = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
+const holds = async (disk: Disk, path: string): Promise<boolean> =>
+  (await disk.list(dirname(path))).includes(basename(path));
 
 /** So that the next start knows it at once. */
-export async function markRemoved(paths: DataPaths): Promise<void> {
-  await writeFile(paths.removed, '', { mode: 0o600 });
-  await syncFolder(paths.member);
+export async function markRemoved(paths: DataPaths, disk = realDisk): Promise<void> {
+  await disk.writeNew(paths.removed, new Uint8Array(0));
+  await disk.syncFolder(paths.member);
 }
 
 function restoredState(mark: SnapshotMark, contents: Awaited<ReturnType<typeof Wal.open>>['contents']): RestoredState {

@@ -1,11 +1,11 @@
 /**
  * Watches the room on the data directory's disk and raises this member's alarm while what it must still write fits (RS-24). The
- * alarm is lifted when there is room again. A write that finds the disk full all the same stops the member (RS-23).
+ * alarm is lifted when there is room again. A write that finds the disk full all the same waits for room (ADR 10).
  */
 import type { Log } from '../log.ts';
 import { defaultMaxUncommittedBytes } from '../raft/settings.ts';
 import type { DiskRoom } from '../storage/disk.ts';
-import { defaultAllocationBytes, defaultSegmentBytes } from '../storage/wal.ts';
+import { defaultAllocationBytes, defaultSegmentBytes, type Wal } from '../storage/wal.ts';
 import type { AlarmAction } from './alarms.ts';
 import type { KeyValues } from './kv.ts';
 import type { MemberDriver } from './membership.ts';
@@ -23,6 +23,7 @@ export const logReserveBytes = defaultMaxUncommittedBytes + defaultSegmentBytes 
 export interface DiskSpaceOptions {
   readonly keyValues: Pick<KeyValues, 'alarms' | 'alarm' | 'sizeBytes'>;
   readonly driver: Pick<MemberDriver, 'memberId' | 'propose'>;
+  readonly wal: Pick<Wal, 'isFull' | 'isStuck'>;
   readonly log: Log;
   /** Undefined where the file system does not tell. */
   readonly look: () => Promise<DiskRoom | undefined>;
@@ -36,6 +37,7 @@ export class DiskSpace {
   #unchecked = 0;
   #stopped = false;
   #room: DiskRoom | undefined;
+  #saidStuck = false;
 
   constructor(options: DiskSpaceOptions) {
     this.#options = options;
@@ -45,6 +47,11 @@ export class DiskSpace {
   /** When it was last looked at; undefined where it is not known. */
   get freeBytes(): number | undefined {
     return this.#room?.free;
+  }
+
+  /** A write waits for room: what is proposed here is not applied here, and what is committed since cannot be read here. */
+  get isStuck(): boolean {
+    return this.#options.wal.isStuck;
   }
 
   /** Less room than this raises the alarm: the log's reserve, and a snapshot of the state, own or received. */
@@ -76,6 +83,12 @@ export class DiskSpace {
     void this.check();
   }
 
+  /** The log found the disk full. */
+  onFull(error: Error): void {
+    this.#tellStuck(error);
+    void this.check();
+  }
+
   /** Looks once; a look under way serves whoever comes meanwhile. Resolves when what it led to is done or has failed. */
   check(): Promise<void> {
     if (this.#stopped) return Promise.resolve();
@@ -88,6 +101,7 @@ export class DiskSpace {
   async #check(): Promise<void> {
     const { keyValues, driver, log, look } = this.#options;
     try {
+      this.#tellStuck();
       this.#room = await look();
       const action = this.#due();
       if (action === undefined || this.#stopped) return;
@@ -103,13 +117,21 @@ export class DiskSpace {
     }
   }
 
+  #tellStuck(error?: Error): void {
+    if (this.isStuck === this.#saidStuck) return;
+    this.#saidStuck = this.isStuck;
+    if (this.isStuck) this.#options.log.error('the disk is full: the log waits for room', { reason: error?.message });
+    else this.#options.log.warn('the log goes on');
+  }
+
   #due(): AlarmAction | undefined {
-    const { keyValues, driver } = this.#options;
+    const { keyValues, driver, wal } = this.#options;
     const { memberId } = driver;
-    if (this.freeBytes === undefined) return undefined;
+    // A quota of the file system's may leave less than it tells; one that tells nothing has room until a write finds none.
+    const free = wal.isFull ? 0 : (this.freeBytes ?? Number.POSITIVE_INFINITY);
     const isRaised = keyValues.alarms.has(memberId, 'disk');
-    if (!isRaised && this.freeBytes < this.floorBytes) return { type: 'raise', memberId, cause: 'disk' };
-    if (isRaised && this.freeBytes > this.liftBytes) return { type: 'lift', memberId };
+    if (!isRaised && free < this.floorBytes) return { type: 'raise', memberId, cause: 'disk' };
+    if (isRaised && free > this.liftBytes) return { type: 'lift', memberId };
     return undefined;
   }
 }

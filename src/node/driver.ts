@@ -47,7 +47,12 @@ export interface DriverOptions {
   readonly onConfiguration: () => void;
   /** Nothing can be relied on any more: the process must end. */
   readonly onFatal: (error: unknown) => void;
+  /** Told of every command before it is carried out, for tests that watch what a cluster promises. */
+  readonly observe?: (command: RaftCommand) => void;
 }
+
+/** What a driver needs of a transport. */
+export type Outgoing = Pick<Transport, 'send' | 'flush' | 'openSnapshotChannel'>;
 
 export interface DriverCounters {
   leaderChanges: number;
@@ -70,7 +75,7 @@ export class Driver {
   readonly #options: DriverOptions;
   readonly #raft: Raft;
   readonly #applyQueue: ApplyQueue;
-  #transport: Transport | undefined;
+  #transport: Outgoing | undefined;
   #ticker: NodeJS.Timeout | undefined;
   /** As last handed to the disk: goes with every snapshot mark, which counts only up to the commit index. */
   #hardState: HardState;
@@ -95,15 +100,24 @@ export class Driver {
     this.addresses.learn(restored.entries);
     const now = (): number => performance.now();
     const hasLeader = (): boolean => this.#raft.leader !== null;
+    const firstId = someId(options.raft.random);
     this.proposals = new Proposals({
       step: (id, payload) =>
         this.#step('change' in payload ? { type: 'change', id, ...payload } : { type: 'propose', id, data: payload }),
       hasLeader,
       now,
       timeoutMs,
+      firstId,
     });
     const retryMs = electionMs / 2;
-    this.reads = new Reads({ step: (id) => this.#step({ type: 'readIndex', id }), hasLeader, now, timeoutMs, retryMs });
+    this.reads = new Reads({
+      step: (id) => this.#step({ type: 'readIndex', id }),
+      hasLeader,
+      now,
+      timeoutMs,
+      retryMs,
+      firstId,
+    });
     this.snapshots = new Snapshots({
       self: options.raft.id,
       store: options.store,
@@ -147,7 +161,7 @@ export class Driver {
     this.reads.onApplied(restored.snapshot.index);
   }
 
-  start(transport: Transport): void {
+  start(transport: Outgoing): void {
     this.#transport = transport;
     this.#tickedUntil = performance.now();
     this.snapshots.start((to) => transport.openSnapshotChannel(to));
@@ -277,6 +291,7 @@ export class Driver {
 
   #execute(command: RaftCommand): void {
     const { proposals, reads } = this;
+    this.#options.observe?.(command);
     switch (command.type) {
       case 'persist':
         this.#persist(command);
@@ -398,3 +413,9 @@ export class Driver {
     this.#options.onFatal(error);
   }
 }
+
+/**
+ * Where a process begins to count what it asks others for. Answers to an earlier process of this member may still come, late or
+ * because they were late in being found: none of them must be taken for an answer to what this one asks.
+ */
+const someId = (random: () => number): number => Math.floor(random() * 2 ** 32) * 2 ** 20;

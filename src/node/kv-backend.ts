@@ -61,7 +61,11 @@ export function createBackend(
   };
   // The header of what concerns members names no revision: it does not touch the keys.
   const members = () => ({ header: header(0), members: membership.list() });
-  const alarms = (): AlarmMember[] => keyValues.alarms.members.map(noSpace);
+  const alarms = (): AlarmMember[] => {
+    const raised = new Set(keyValues.alarms.members);
+    if (quota.isStuck) raised.add(driver.memberId);
+    return [...raised].sort().map(noSpace);
+  };
 
   return {
     async range(request) {

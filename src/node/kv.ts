@@ -78,6 +78,8 @@ export interface KeyValuesOptions {
   readonly maxWaiting?: number;
   /** The members that the cluster began with. */
   readonly genesis?: readonly ClusterMember[];
+  /** Tells this process apart from others and from its own earlier life. Drawn at random unless told. */
+  readonly process?: number | undefined;
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -91,7 +93,7 @@ export class KeyValues {
   #appliedIndex = 0;
   #appliedTerm = 0;
   /** Tells entries that this process waits for from those of others and of its own earlier life. */
-  readonly #process = randomInt(1, 2 ** 32);
+  readonly #process: number;
   #sequence = 0;
   /** In the order in which they came, hence in the order of their deadlines. */
   readonly #waiting = new Map<number, Waiting>();
@@ -106,6 +108,7 @@ export class KeyValues {
     this.#book = Book.of(this.#genesis);
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 7_000;
     this.#maxWaiting = options.maxWaiting ?? 50_000;
+    this.#process = options.process ?? randomInt(1, 2 ** 32);
   }
 
   /** Index and term of the last entry applied; 0 before any. */

@@ -30,6 +30,7 @@ const callsGraceMs = 1000;
 const maxApplyLag = 5000;
 const nudgeEveryMs = 100;
 const nudgeForMs = 3000;
+const handOverEveryMs = 10_000;
 
 export class RunningMember {
   /** Settles when something failed that nothing can go on after. */
@@ -55,6 +56,8 @@ export class RunningMember {
   #caughtUp = false;
   #catchingUp = false;
   #stopping = false;
+  /** On a full disk. */
+  #handOverAfter = 0;
   #removed = false;
 
   static async start(options: NodeOptions, log: Log): Promise<RunningMember> {
@@ -72,6 +75,9 @@ export class RunningMember {
       onDiskWrite: (seconds, bytes) => {
         metrics.onDiskWrite(seconds, bytes);
         if (member) member.#diskSpace.onWritten(bytes);
+      },
+      onDiskFull: (error) => {
+        if (member) member.#onDiskFull(error);
       },
     });
     member = new RunningMember(options, log, opened, certificates, failure);
@@ -155,8 +161,8 @@ export class RunningMember {
       retryMs: options.heartbeatMs / 2,
     });
     const space = { keyValues, driver: this.#memberDriver(), log };
-    this.#quota = new Quota({ ...space, bytes: options.quotaBackendBytes });
-    this.#diskSpace = new DiskSpace({ ...space, look: () => diskRoom(options.dataDir) });
+    this.#quota = new Quota({ ...space, bytes: options.quotaBackendBytes, isStuck: () => wal.isStuck });
+    this.#diskSpace = new DiskSpace({ ...space, wal, look: () => diskRoom(options.dataDir) });
   }
 
   get clientUrls(): readonly string[] {
@@ -176,6 +182,7 @@ export class RunningMember {
     await this.#etcd?.close(callsGraceMs);
     await this.#http?.close();
     this.#diskSpace.stop();
+    this.#opened.wal.stopWaiting();
     await this.#driver.stop();
     this.#driver.proposals.failAll(etcdError('ETCD_STOPPED'));
     this.#driver.reads.failAll(etcdError('ETCD_STOPPED'));
@@ -292,6 +299,18 @@ export class RunningMember {
     this.#quicken();
   }
 
+  /**
+   * A leader whose log waits can commit by the others and apply nothing itself, so that nobody would hear of it: one of them
+   * takes over. Asked for again, since they may be no better off, or out of reach.
+   */
+  #onDiskFull(error: Error): void {
+    if (this.#stopping) return;
+    this.#diskSpace.onFull(error);
+    if (!this.#diskSpace.isStuck || performance.now() < this.#handOverAfter) return;
+    this.#handOverAfter = performance.now() + handOverEveryMs;
+    void this.#membership.handOver();
+  }
+
   #onAlarm(action: AlarmAction): void {
     const { areRaised } = this.#opened.keyValues.alarms;
     const state = areRaised
@@ -358,7 +377,7 @@ export class RunningMember {
   #health() {
     const { keyValues } = this.#opened;
     return {
-      alarms: () => (keyValues.alarms.areRaised ? ['NOSPACE'] : []),
+      alarms: () => (keyValues.alarms.areRaised || this.#diskSpace.isStuck ? ['NOSPACE'] : []),
       hasLeader: () => this.#driver.leader !== null,
       linearize: () => this.#driver.reads.linearize(),
       notReady: (): string | undefined => {
@@ -366,6 +385,7 @@ export class RunningMember {
         if (this.#driver.leader === null) return 'no leader is known';
         if (!this.#caughtUp) return 'the member has not caught up with the cluster yet';
         const lag = this.#driver.commit - keyValues.appliedIndex;
+        if (lag > 0 && this.#diskSpace.isStuck) return 'the disk is full, and the member does not follow the others';
         return lag > maxApplyLag ? `${lag} committed entries are not applied yet` : undefined;
       },
       notAlive: () => undefined,

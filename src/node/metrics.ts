@@ -111,6 +111,7 @@ export class NodeMetrics {
       },
     });
     gauge('raftsman_disk_free_bytes', 'Room on the data directory’s disk.', () => diskSpace.freeBytes ?? Number.NaN);
+    gauge('raftsman_disk_full', '1 while the log waits for room on the disk.', () => (diskSpace.isStuck ? 1 : 0));
     gauge('raftsman_disk_floor_bytes', 'Less room than this raises the alarm.', () => diskSpace.floorBytes);
     gauge('etcd_debugging_mvcc_keys_total', 'Keys that exist.', () => keyValues.keys);
     gauge('etcd_debugging_mvcc_current_revision', 'Revision of the state.', () => keyValues.revision);

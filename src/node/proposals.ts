@@ -45,6 +45,8 @@ export interface ProposalsOptions {
   readonly now: () => number;
   /** How long a proposal may take, in milliseconds. */
   readonly timeoutMs: number;
+  /** Ids are counted from here on. 0 unless told. */
+  readonly firstId?: number;
 }
 
 export class Proposals {
@@ -55,11 +57,12 @@ export class Proposals {
   #again: Waiting[] = [];
   #bytes = 0;
   #appliedTerm: Term | undefined;
-  #lastId = 0;
+  #lastId: number;
   #failed = 0;
 
   constructor(options: ProposalsOptions) {
     this.#options = options;
+    this.#lastId = options.firstId ?? 0;
   }
 
   get count(): number {

@@ -20,6 +20,8 @@ export interface QuotaOptions {
   readonly bytes: number;
   readonly keyValues: KeyValues;
   readonly driver: Pick<MemberDriver, 'memberId' | 'propose' | 'linearize'>;
+  /** This member's log waits for room on its disk. */
+  readonly isStuck: () => boolean;
   readonly log: Log;
 }
 
@@ -35,6 +37,11 @@ export class Quota {
     return this.#options.bytes;
   }
 
+  /** What this member raises an alarm for, whether or not it can tell the others. */
+  get isStuck(): boolean {
+    return this.#options.isStuck();
+  }
+
   /**
    * Undefined when a write that makes the state larger by `cost` may be proposed at once, which costs it nothing. Else resolves
    * when it may after all, and rejects with `ETCD_NO_SPACE`, once the alarm stands, when it may not.
@@ -46,12 +53,14 @@ export class Quota {
   #admits(cost: number): boolean {
     if (cost === 0) return true;
     const { bytes, keyValues } = this.#options;
-    return !keyValues.alarms.areRaised && (bytes < 0 || keyValues.sizeBytes + cost < bytes);
+    return !this.isStuck && !keyValues.alarms.areRaised && (bytes < 0 || keyValues.sizeBytes + cost < bytes);
   }
 
   /** Elsewhere an alarm may have been disarmed, or keys deleted, that this member has not applied yet. */
   async #lookAgain(cost: number): Promise<void> {
     const { driver, keyValues } = this.#options;
+    // Nothing would be heard of the write, nor of the leader's answer, before there is room.
+    if (this.isStuck) throw etcdError('ETCD_NO_SPACE');
     await driver.linearize();
     if (this.#admits(cost)) return;
     if (!keyValues.alarms.areRaised) await this.#raise();

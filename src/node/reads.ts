@@ -19,6 +19,8 @@ export interface ReadsOptions {
   readonly timeoutMs: number;
   /** Half an election timeout. */
   readonly retryMs: number;
+  /** Ids are counted from here on. 0 unless told. */
+  readonly firstId?: number;
 }
 
 export class Reads {
@@ -30,10 +32,11 @@ export class Reads {
   /** The round that reads of this turn still join. */
   #open: Round | undefined;
   #applied = 0;
-  #lastId = 0;
+  #lastId: number;
 
   constructor(options: ReadsOptions) {
     this.#options = options;
+    this.#lastId = options.firstId ?? 0;
   }
 
   linearize(): Promise<void> {

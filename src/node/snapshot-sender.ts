@@ -2,7 +2,6 @@
  * A snapshot to one member, on connections of its own: a header, an answer from which byte on, chunks, an end, and the
  * receiver's word that it has it. A connection that breaks is followed by another, which goes on where the receiver got to.
  */
-import { setTimeout as pause } from 'node:timers/promises';
 import type { MemberId, SnapshotMessage } from '../raft/types.ts';
 import { streamChunkBytes } from '../storage/disk.ts';
 import type { OpenSnapshot } from '../storage/types.ts';
@@ -55,8 +54,23 @@ export async function sendSnapshot(options: SendOptions): Promise<void> {
       signal.throwIfAborted();
       if (!(error instanceof BrokenError) || performance.now() - movedAt > giveUpAfterMs) throw error;
     }
-    await pause(pauseMs, undefined, { signal });
+    await pause(signal);
   }
+}
+
+/** Rejects with the signal's reason when it is aborted. */
+function pause(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    }, pauseMs);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
 }
 
 /** The network's doing, not the receiver's word nor our disk's: another attempt may do better. */

@@ -256,10 +256,19 @@ export class Snapshots {
     });
   }
 
-  /** The log's record of a snapshot, with a commit index that makes it count (RA-07). */
+  /**
+   * The log's record of a snapshot, with a commit index that makes it count (RA-07). The promise is the log's own: writes must be
+   * reported to Raft in their order, and one more step in between would let the next write of the same batch overtake it.
+   */
   #mark(meta: SnapshotMeta, replacesLog: boolean): Promise<void> {
-    const { wal, hardState } = this.#options;
-    return wal.append({ hardState: hardState(meta.index), snapshot: { ...meta, replacesLog } });
+    const { wal, store, hardState } = this.#options;
+    const durable = wal.append({ hardState: hardState(meta.index), snapshot: { ...meta, replacesLog } });
+    durable.then(
+      () => store.hold(meta),
+      // Whoever waits for the record is told.
+      () => {},
+    );
+    return durable;
   }
 
   #answer(meta: SnapshotMeta, verdict: Verdict): void {

@@ -208,6 +208,8 @@ export function onReadIndexResponse(core: Core, { ids, index }: ReadIndexRespons
 /** Reads wait until this leader knows what is committed, and share one round (§6.4). */
 export function startReadRound(core: Core): void {
   if (core.role !== 'leader' || !core.committedInTerm) return;
+  // Whose answer was missing may be gone, and with it whoever could have answered.
+  if (core.reads.active !== null) finishReadRound(core);
   if (core.settings.leaseReads) {
     for (const request of core.reads.takeLeased(core.leaderTicks)) answerRead(core, request, core.log.commit);
   }

@@ -39,7 +39,8 @@
  *
  * Proposals
  * ---------
- * `propose{id, data}`; `id` is the driver's, unique within this process's life. Works on every member: a follower forwards it.
+ * `propose{id, data}`; `id` is the driver's, unique among all lives of this member, since the answer to an earlier one may still
+ * come. Works on every member: a follower forwards it.
  * Outcome: `proposalsAccepted` names the log position that it got, or `proposalsDropped` says that it is in no log and a retry
  * is safe. After acceptance: when the entry applied at that index has that term, it is done; when another term is applied at
  * that index, the proposal is lost for good (a retry is safe); when a snapshot is installed over that index, or nothing comes

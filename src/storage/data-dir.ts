@@ -1,8 +1,8 @@
 /** The layout of a member's data folder, and the lock that keeps two processes out of one. */
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { syncFolder } from './disk.ts';
+import { realDisk, syncFolder } from './disk.ts';
 import { StorageError } from './errors.ts';
 
 export interface DataPaths {
@@ -72,9 +72,9 @@ export async function lockDataDir(paths: DataPaths): Promise<DataLock> {
 }
 
 /** Whether a member ever lived here. */
-export async function holdsMember(paths: DataPaths): Promise<boolean> {
+export async function holdsMember(paths: DataPaths, disk = realDisk): Promise<boolean> {
   try {
-    return (await readdir(paths.member)).includes('wal');
+    return (await disk.list(paths.member)).includes('wal');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw new StorageError('DATA_DIR_UNUSABLE', `cannot read ${paths.member}: ${(error as Error).message}`, error);

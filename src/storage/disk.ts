@@ -54,6 +54,18 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** A folder whose sync failed under an earlier process passes for clean: it is written once more only when it has changed. */
+export async function syncAnew(disk: Disk, folder: string): Promise<void> {
+  const probe = `${folder}/probe.tmp`;
+  try {
+    await disk.makeFolder(probe);
+    await disk.remove(probe);
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+  }
+  await disk.syncFolder(folder);
+}
+
 export interface DiskRoom {
   /** Bytes that may still be written. */
   readonly free: number;
@@ -65,6 +77,15 @@ export interface DiskRoom {
 export async function diskRoom(path: string): Promise<DiskRoom | undefined> {
   const { bavail, bsize, blocks } = await statfs(path);
   return blocks === 0 ? undefined : { free: bavail * bsize, total: blocks * bsize };
+}
+
+/**
+ * The disk, or the owner's share of it, had no room for a write, and has lost nothing by it: all of the write's bytes may be
+ * written again. A sync that fails for want of room is a failed sync like any other.
+ */
+export function isDiskFull(error: unknown): boolean {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  return (code === 'ENOSPC' || code === 'EDQUOT') && syscall !== 'fsync' && syscall !== 'fdatasync';
 }
 
 const readBytes = 1 << 20;

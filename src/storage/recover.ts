@@ -15,14 +15,15 @@ export interface RecoverOptions {
 /**
  * Newest to oldest (HR-35), only those that the log has a mark of (RA-19), and only such that the log goes on from
  * without a gap. Undefined when there never was a snapshot (RA-18): then the log must begin at its beginning. Fails with
- * SNAPSHOT_UNUSABLE when there were some and none loads: starting empty would forget acknowledged writes.
+ * SNAPSHOT_UNUSABLE when there were some and none loads: starting empty would forget acknowledged writes. What the log has no
+ * mark of is removed once the member can start without it.
  */
 export async function recoverSnapshot(
   store: FolderSnapshotStore,
   log: Log,
   options: RecoverOptions,
 ): Promise<SnapshotMark | undefined> {
-  const stored = await store.list();
+  const stored = await store.all();
   const failures: string[] = [];
   for (const meta of stored) {
     const mark = log.snapshots.findLast((m) => m.index === meta.index && m.term === meta.term);
@@ -34,21 +35,27 @@ export async function recoverSnapshot(
     }
     try {
       const snapshot = await store.open(meta.id);
+      store.hold(mark);
       try {
         await options.load(snapshot);
       } finally {
         await snapshot.close();
       }
-      return mark;
     } catch (error) {
       failures.push(`${meta.id}: ${error instanceof Error ? error.message : String(error)}`);
       options.warn('a stored snapshot cannot be loaded', { id: meta.id, error });
+      continue;
     }
+    await removeUnrecorded(store, stored, log, options);
+    return mark;
   }
   // The mark at index 0 stands for the empty beginning and has no file.
   if (!log.snapshots.some((mark) => mark.index > 0)) {
     const gap = gapAfter({ index: 0 }, log);
-    if (gap === undefined) return log.snapshots.find((mark) => mark.index === 0);
+    if (gap === undefined) {
+      await removeUnrecorded(store, stored, log, options);
+      return log.snapshots.find((mark) => mark.index === 0);
+    }
     failures.push(gap);
   }
   const why = failures.length > 0 ? failures.join('; ') : 'the log tells of a snapshot and none is there';
@@ -56,6 +63,21 @@ export async function recoverSnapshot(
     'SNAPSHOT_UNUSABLE',
     `failed to load any existing snapshots (${why}); replace this member, or restore the cluster from an archive`,
   );
+}
+
+/** They would take the place of those that a start can begin with. */
+async function removeUnrecorded(
+  store: FolderSnapshotStore,
+  stored: readonly StoredSnapshotMeta[],
+  log: Log,
+  { warn }: RecoverOptions,
+): Promise<void> {
+  for (const { id, index, term } of stored) {
+    if (log.snapshots.some((mark) => mark.index === index && mark.term === term)) continue;
+    await store
+      .remove(id)
+      .catch((error: unknown) => warn('could not remove a snapshot without a record', { id, error }));
+  }
 }
 
 function gapAfter(snapshot: Pick<StoredSnapshotMeta, 'index'>, log: Log): string | undefined {

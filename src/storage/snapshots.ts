@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { Crc64 } from '../crc64.ts';
-import { type Disk, type NewFile, realDisk } from './disk.ts';
+import { type Disk, isDiskFull, type NewFile, realDisk } from './disk.ts';
 import { StorageError } from './errors.ts';
 import type { NewSnapshot, OpenSnapshot, SnapshotSink, SnapshotStore, StoredSnapshotMeta } from './types.ts';
 
@@ -45,7 +45,10 @@ export async function openSnapshotFolder(options: SnapshotFolderOptions): Promis
     await disk.makeFolder(folder);
     for (const name of await disk.list(folder)) if (name.endsWith(aside)) await disk.remove(join(folder, name));
     const probe = join(folder, `probe${aside}`);
-    await disk.makeFolder(probe);
+    // A full disk is not refused: the member can read, and whatever lets go of space needs it to run.
+    await disk.makeFolder(probe).catch((error: unknown) => {
+      if (!isDiskFull(error)) throw error;
+    });
     await disk.remove(probe);
   } catch (error) {
     throw new StorageError(
@@ -65,6 +68,7 @@ export class FolderSnapshotStore implements SnapshotStore {
   readonly #warn: NonNullable<SnapshotFolderOptions['warn']>;
   /** Snapshots being read, by id: kept beyond the retained number until given back. */
   readonly #inUse = new Map<string, number>();
+  #held: Pick<StoredSnapshotMeta, 'index' | 'term'> | undefined;
   #lastMilliseconds = 0;
 
   constructor(options: SnapshotFolderOptions) {
@@ -88,7 +92,15 @@ export class FolderSnapshotStore implements SnapshotStore {
   }
 
   async list(): Promise<StoredSnapshotMeta[]> {
-    return (await this.#all()).slice(0, this.#retain);
+    return (await this.all()).slice(0, this.#retain);
+  }
+
+  /**
+   * The log has a record of this one and goes on from it. It is kept, whatever is stored after it, until the log has a record
+   * of another: what was stored and never recorded, as a crash leaves it, counts as newer and is no ground to stand on.
+   */
+  hold({ index, term }: Pick<StoredSnapshotMeta, 'index' | 'term'>): void {
+    this.#held = { index, term };
   }
 
   async open(id: string): Promise<OpenSnapshot> {
@@ -116,8 +128,14 @@ export class FolderSnapshotStore implements SnapshotStore {
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
       throw new StorageError('SNAPSHOT_EXISTS', `snapshot to save has existed: ${id} in ${this.#folder}`, error);
     }
-    await this.#disk.syncFolder(this.#folder);
-    await this.reap();
+    try {
+      await this.#disk.syncFolder(this.#folder);
+    } catch (error) {
+      // It is there and may be lost: nobody is to find it.
+      await this.remove(id).catch(() => {});
+      throw error;
+    }
+    await this.reap().catch((error: unknown) => this.#warn('could not remove an old snapshot', { error }));
   }
 
   /** Removes a snapshot that is not wanted after all. */
@@ -130,12 +148,16 @@ export class FolderSnapshotStore implements SnapshotStore {
     await this.#disk.syncFolder(this.#folder);
   }
 
-  /** Keeps the newest; what is being read stays until it was read. */
+  /** Keeps the newest and the one that is held; what is being read stays until it was read. */
   async reap(): Promise<void> {
-    for (const { id } of (await this.#all()).slice(this.#retain)) if (!this.#inUse.has(id)) await this.remove(id);
+    for (const { id, index, term } of (await this.all()).slice(this.#retain)) {
+      const isHeld = index === this.#held?.index && term === this.#held.term;
+      if (!isHeld && !this.#inUse.has(id)) await this.remove(id);
+    }
   }
 
-  async #all(): Promise<StoredSnapshotMeta[]> {
+  /** All that are complete, those beyond the retained number too; newest first. */
+  async all(): Promise<StoredSnapshotMeta[]> {
     const found: StoredSnapshotMeta[] = [];
     for (const name of await this.#disk.list(this.#folder)) {
       if (!namePattern.test(name)) continue;
@@ -159,6 +181,8 @@ export class FolderSnapshotStore implements SnapshotStore {
       if (!namePattern.test(id)) throw new Error('no such id');
       text = await this.#meta(id);
     } catch (error) {
+      if (namePattern.test(id) && (await this.#disk.list(this.#folder)).includes(id))
+        throw new StorageError('SNAPSHOT_CORRUPT', `snapshot ${id}: ${(error as Error).message}`, error);
       throw new StorageError('SNAPSHOT_MISSING', `snapshot ${id} does not exist in ${this.#folder}`, error);
     }
     const meta = parseMeta(id, text);

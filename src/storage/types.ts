@@ -68,6 +68,8 @@ export interface WalOptions {
   readonly onWritten?: (seconds: number, bytes: number) => void;
   /** Called once, with the reason, when a write or sync failed: the member must stop, nothing is retried. */
   readonly onFailure?: (error: Error) => void;
+  /** Called whenever the disk had no room, for a write that waits now or for the zeros ahead of the next ones. */
+  readonly onFull?: (error: Error) => void;
 }
 
 /** A stored snapshot's description (HR-01), the content of its `meta.json`. */

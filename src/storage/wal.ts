@@ -2,17 +2,20 @@
  * The write-ahead log: what a member promised, in segments of records. A batch is written with one data sync and is
  * atomic: after a crash all of it is there or none of it. Appends that arrive during a write go together in the next
  * one. A failed write or sync is final (never retried: the kernel may have dropped the dirty pages and would report
- * success the second time).
+ * success the second time). Only a full disk is waited for: no byte of the write was acknowledged, and all of them are
+ * written again (docs/adr/0010-a-full-disk-is-a-slow-disk.md).
  */
 import { dirname, join } from 'node:path';
-import { type AppendFile, type Disk, realDisk } from './disk.ts';
+import { setTimeout } from 'node:timers/promises';
+import { type AppendFile, type Disk, isDiskFull, realDisk, syncAnew } from './disk.ts';
 import { StorageError } from './errors.ts';
-import { encodeEntry, encodeHardState, encodeJson, type SegmentHead } from './payload.ts';
+import { encodeEntry, encodeHardState, encodeJson } from './payload.ts';
 import { encodeBatch, headerBytes, maxPayloadBytes, type WalRecord } from './record.ts';
 import { readLog, segmentName } from './replay.ts';
 import type { Identity, SnapshotMark, StoredHardState, WalBatch, WalContents, WalOptions } from './types.ts';
+import { writeSegment } from './write-segment.ts';
 
-interface Segment {
+export interface Segment {
   readonly path: string;
   readonly number: number;
   readonly firstIndex: number;
@@ -27,6 +30,8 @@ interface Waiting {
 export interface WalInternals extends WalOptions {
   /** Tests put faults here. */
   readonly disk?: Disk;
+  /** Resolves when a full disk is to be asked for room again. */
+  readonly pauseWhenFull?: () => Promise<void>;
 }
 
 /** Where writing goes on: what a reader of the log knows at its end. */
@@ -43,6 +48,7 @@ export interface WalPosition {
 
 export const defaultSegmentBytes = 16 << 20;
 export const defaultAllocationBytes = 1 << 20;
+const fullPauseMs = 500;
 
 export class Wal {
   readonly #folder: string;
@@ -52,6 +58,8 @@ export class Wal {
   readonly #disk: Disk;
   readonly #onFailure: (error: Error) => void;
   readonly #onWritten: (seconds: number, bytes: number) => void;
+  readonly #onFull: (error: Error) => void;
+  readonly #pauseWhenFull: () => Promise<void>;
   #segments: Segment[];
   #file: AppendFile;
   #allocated: number;
@@ -69,6 +77,12 @@ export class Wal {
   #extending: Promise<void> | undefined;
   /** One release after the other. */
   #releasing: Promise<void> = Promise.resolve();
+  /** The disk was full, and is not asked for room before this resolves. */
+  #full: Promise<void> | undefined;
+  #isStuck = false;
+  /** Ends that pause. */
+  #tryAgain: (() => void) | undefined;
+  #isStopped = false;
   #failure: StorageError | undefined;
   #closed = false;
 
@@ -80,6 +94,8 @@ export class Wal {
     this.#disk = options.disk ?? realDisk;
     this.#onFailure = options.onFailure ?? (() => {});
     this.#onWritten = options.onWritten ?? (() => {});
+    this.#onFull = options.onFull ?? (() => {});
+    this.#pauseWhenFull = options.pauseWhenFull ?? (() => setTimeout(fullPauseMs, undefined, { ref: false }));
     this.#segments = [...at.segments];
     this.#file = file;
     this.#allocated = at.allocated;
@@ -129,16 +145,15 @@ export class Wal {
     const disk = options.disk ?? realDisk;
     const { contents, position, lastWrite } = await readLog(disk, folder);
     const { allocationBytes, allocated, end } = position;
-    const whole = Math.ceil(allocated / allocationBytes) * allocationBytes;
+    // Zeros that a full disk or a crash cut short hold no record, and are written again when they are needed.
+    const whole = Math.floor(allocated / allocationBytes) * allocationBytes;
     try {
       const file = await disk.openAppend(position.segments.at(-1)!.path);
-      // What a process wrote that died before it was durable can be read and still be lost: the last write is done again,
-      // and zeros and names are synced, before anybody builds on them.
+      // What a process wrote that died before it was durable can be read and still be lost: the last write and the zeros after
+      // it are done again, and names are written again and synced, before anybody builds on them.
       await file.write(lastWrite.bytes, lastWrite.at);
-      if (contents.tornBytes > 0) await file.zero(end, end + contents.tornBytes);
-      await file.zero(allocated, whole);
-      await disk.syncFolder(folder);
-      await disk.syncFolder(dirname(folder));
+      await file.zero(end, whole);
+      for (const names of [folder, dirname(folder)]) await syncAnew(disk, names);
       const wal = new Wal(folder, contents.identity, options, file, { ...position, allocated: whole });
       return { wal, contents };
     } catch (error) {
@@ -152,6 +167,22 @@ export class Wal {
 
   get segmentCount(): number {
     return this.#segments.length;
+  }
+
+  /** The disk had no room when it was last asked for some. */
+  get isFull(): boolean {
+    return this.#full !== undefined || this.#isStuck;
+  }
+
+  /** A write waits for room, and all others behind it: nothing becomes durable. */
+  get isStuck(): boolean {
+    return this.#isStuck;
+  }
+
+  /** What waits for room fails from here on: the member stops. */
+  stopWaiting(): void {
+    this.#isStopped = true;
+    this.#tryAgain?.();
   }
 
   /** Resolves when the batch is durable. A hard state that only moves `commit` resolves at once and is written later. */
@@ -195,10 +226,11 @@ export class Wal {
     }
   }
 
-  /** Writes what still waits, then closes. */
+  /** Writes what still waits, unless the disk is full, then closes. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.stopWaiting();
     if (this.#unwrittenCommit && !this.#failure) this.#flushing ??= this.#flush();
     await this.#flushing?.catch(() => {});
     await this.#extending?.catch(() => {});
@@ -231,7 +263,8 @@ export class Wal {
 
   /** `commit` is newer than what the batches say, and covers no entry that is not in them or before. */
   async #write(batches: readonly WalBatch[], commit: StoredHardState | undefined): Promise<void> {
-    if (this.#end > this.#segmentBytes) await this.#cut();
+    // On a full disk the segment grows on as long as it has room: its size is no promise.
+    if (this.#end > this.#segmentBytes && this.#full === undefined) await this.#cut();
     const records: WalRecord[] = [];
     const add = (type: WalRecord['type'], payload: Uint8Array): void => {
       if (payload.length > maxPayloadBytes) {
@@ -261,10 +294,12 @@ export class Wal {
     const number = this.#segments.at(-1)!.number;
     const bytes = encodeBatch(records, number, this.#end, this.#lastBatch + 1);
     await this.#allocate(this.#end + bytes.length + headerBytes);
-    const began = performance.now();
-    await this.#file.write(bytes, this.#end);
-    this.#goOn();
-    this.#onWritten((performance.now() - began) / 1000, bytes.length);
+    await this.#untilThereIsRoom(async () => {
+      const began = performance.now();
+      await this.#file.write(bytes, this.#end);
+      this.#goOn();
+      this.#onWritten((performance.now() - began) / 1000, bytes.length);
+    });
     this.#end += bytes.length;
     this.#lastBatch = (this.#lastBatch + 1) >>> 0;
     this.#extendAhead();
@@ -276,12 +311,41 @@ export class Wal {
     this.#goOn();
     if (upTo <= this.#allocated) return;
     const to = Math.ceil(upTo / this.#allocationBytes) * this.#allocationBytes;
-    await this.#file.zero(this.#allocated, to);
+    await this.#untilThereIsRoom(() => this.#file.zero(this.#allocated, to));
     this.#allocated = to;
   }
 
+  /** Each time all of its bytes are written: what the kernel made of the last time does not matter. */
+  async #untilThereIsRoom(write: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        await write();
+        this.#isStuck = false;
+        return;
+      } catch (error) {
+        this.#isStuck = !this.#isStopped && isDiskFull(error);
+        if (!this.#isStuck) throw error;
+        await this.#foundFull(error as Error);
+        this.#goOn();
+      }
+    }
+  }
+
+  /** Resolves when it is worth another try. Nobody need be waiting: zeros ahead are tried again by themselves. */
+  #foundFull(error: Error): Promise<void> {
+    this.#full ??= new Promise<void>((resolve) => {
+      this.#tryAgain = resolve;
+      void this.#pauseWhenFull().then(resolve);
+    }).then(() => {
+      this.#full = undefined;
+      if (!this.#flushing && !this.#isStopped) this.#extendAhead();
+    });
+    this.#onFull(error);
+    return this.#full;
+  }
+
   #extendAhead(): void {
-    if (this.#extending || this.#allocated > this.#segmentBytes) return;
+    if (this.#extending || this.#full || this.#allocated > this.#segmentBytes) return;
     if (this.#allocated - this.#end > this.#allocationBytes / 2) return;
     const to = this.#allocated + this.#allocationBytes;
     this.#extending = this.#file.zero(this.#allocated, to).then(
@@ -291,7 +355,8 @@ export class Wal {
       },
       (error: unknown) => {
         this.#extending = undefined;
-        this.#fail(error);
+        if (isDiskFull(error)) void this.#foundFull(error as Error);
+        else this.#fail(error);
       },
     );
   }
@@ -299,7 +364,20 @@ export class Wal {
   async #cut(): Promise<void> {
     await this.#extending;
     this.#goOn();
-    const made = await writeSegment(this.#disk, this.#folder, this.#identity, {
+    const made = await this.#newSegment();
+    if (made === undefined) return;
+    const before = this.#file;
+    this.#file = await this.#disk.openAppend(made.segment.path);
+    await before.close();
+    this.#segments.push(made.segment);
+    this.#allocated = made.allocated;
+    this.#end = made.end;
+    this.#lastBatch = made.lastBatch;
+  }
+
+  /** Undefined when the disk has no room for it. */
+  async #newSegment(): Promise<Awaited<ReturnType<typeof writeSegment>> | undefined> {
+    const at: WalPosition = {
       segments: this.#segments,
       allocationBytes: this.#allocationBytes,
       allocated: this.#allocated,
@@ -308,14 +386,14 @@ export class Wal {
       lastIndex: this.#lastIndex,
       hardState: this.#hardState,
       snapshots: this.#snapshots,
-    });
-    const before = this.#file;
-    this.#file = await this.#disk.openAppend(made.segment.path);
-    await before.close();
-    this.#segments.push(made.segment);
-    this.#allocated = made.allocated;
-    this.#end = made.end;
-    this.#lastBatch = made.lastBatch;
+    };
+    try {
+      return await writeSegment(this.#disk, this.#folder, this.#identity, at);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      void this.#foundFull(error as Error);
+      return undefined;
+    }
   }
 
   /** Nothing is written or acknowledged after a failure, not even what had nothing to do with it. */
@@ -334,33 +412,4 @@ export class Wal {
 function failed(folder: string, error: unknown): StorageError {
   const why = error instanceof Error ? error.message : String(error);
   return new StorageError('WAL_FAILED', `cannot write the log in ${folder}: ${why}; the member must stop`, error);
-}
-
-/** A new segment with its head, complete under its name or not there. */
-async function writeSegment(disk: Disk, folder: string, identity: Identity, at: WalPosition) {
-  const number = (at.segments.at(-1)?.number ?? -1) + 1;
-  const firstIndex = at.lastIndex + 1;
-  const segment: Segment = { number, firstIndex, path: join(folder, segmentName({ number, firstIndex })) };
-  const head: SegmentHead = {
-    format: 1,
-    segment: number,
-    allocationBytes: at.allocationBytes,
-    firstIndex,
-    previousEnd: at.end,
-    clusterId: identity.clusterId,
-    memberId: identity.memberId,
-    hardState: at.hardState,
-    snapshots: at.snapshots,
-  };
-  const lastBatch = (at.lastBatch + 1) >>> 0;
-  const bytes = encodeBatch([{ type: 'head', payload: encodeJson(head) }], number, 0, lastBatch);
-  const allocated = Math.ceil((bytes.length + headerBytes) / at.allocationBytes) * at.allocationBytes;
-  const whole = Buffer.alloc(allocated);
-  whole.set(bytes);
-  const aside = `${segment.path}.tmp`;
-  await disk.remove(aside);
-  await disk.writeNew(aside, whole);
-  await disk.rename(aside, segment.path);
-  await disk.syncFolder(folder);
-  return { segment, allocated, end: bytes.length, lastBatch };
 }

@@ -1,21 +1,22 @@
 /**
  * `node --import slow-disk.ts`: a slower disk for one process, without a hook in the product. Each write through a
  * descriptor opened with O_DSYNC, each `sync` and each `datasync` waits RAFTSMAN_BENCH_FSYNC_MS milliseconds first, beside
- * each other as on a disk with a queue. The waiting is done by a thread that sleeps, since timers of the event loop are good
- * to a millisecond only.
+ * each other as on a disk with a queue; or as many as the file RAFTSMAN_BENCH_FSYNC_FILE says at that time. The waiting is
+ * done by a thread that sleeps, since timers of the event loop are good to a millisecond only.
  */
-import fs from 'node:fs';
+import fs, { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 
 type Write = (descriptor: number, ...rest: unknown[]) => void;
 type Sync = (this: fs.promises.FileHandle) => Promise<void>;
 
-const delayMs = Number(process.env['RAFTSMAN_BENCH_FSYNC_MS'] ?? '0');
+let delayMs = Number(process.env['RAFTSMAN_BENCH_FSYNC_MS'] ?? '0');
+const toldBy = process.env['RAFTSMAN_BENCH_FSYNC_FILE'];
 /** The clock that all threads of a process share. */
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
-/** All waits are equally long, so that the first to begin is the first to end. */
+/** One after another: the first to begin is the first to end, as all waits are equally long or a later one is made to wait. */
 function sleepForOthers(): void {
   const never = new Int32Array(new SharedArrayBuffer(4));
   parentPort!.on('message', (until: number) => {
@@ -23,6 +24,15 @@ function sleepForOthers(): void {
     if (left > 0) Atomics.wait(never, 0, 0, left);
     parentPort!.postMessage(undefined);
   });
+}
+
+function followFile(file: string): void {
+  const read = (): void => {
+    // It is empty for a moment while it is written.
+    delayMs = Number(readFileSync(file, 'utf8'));
+  };
+  read();
+  fs.watch(file, { persistent: false }, read);
 }
 
 function slowDown(): void {
@@ -34,6 +44,10 @@ function slowDown(): void {
   });
   sleeper.unref();
   const slept = (then: () => void): void => {
+    if (delayMs === 0 && waiting.length === 0) {
+      then();
+      return;
+    }
     if (waiting.push(then) === 1) sleeper.ref();
     sleeper.postMessage(now() + delayMs);
   };
@@ -78,4 +92,7 @@ function slowDown(): void {
 }
 
 if (!isMainThread) sleepForOthers();
-else if (delayMs > 0) slowDown();
+else if (toldBy !== undefined || delayMs > 0) {
+  if (toldBy !== undefined) followFile(toldBy);
+  slowDown();
+}

@@ -66,7 +66,13 @@ export async function startSingle(options?: KeyValuesOptions & { readonly quotaB
     timeoutMs: 1,
     retryMs: 1,
   });
-  const quota = new Quota({ bytes: options?.quotaBytes ?? defaultQuotaBytes, keyValues, driver, log });
+  const quota = new Quota({
+    bytes: options?.quotaBytes ?? defaultQuotaBytes,
+    keyValues,
+    driver,
+    isStuck: () => false,
+    log,
+  });
   const backend = createBackend(keyValues, driver, membership, quota);
   const server = await serveEtcd({ backend, listen: ['http://127.0.0.1:0'] });
   const single: Single = {

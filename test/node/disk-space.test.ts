@@ -18,6 +18,7 @@ function watch(free: number | undefined) {
     broken: undefined as Error | undefined,
     lose: undefined as EtcdError | undefined,
   };
+  const wal = { isFull: false, isStuck: false };
   const driver = {
     memberId: id,
     propose: (data: Uint8Array, lost: (error: EtcdError) => void) => {
@@ -30,8 +31,8 @@ function watch(free: number | undefined) {
     if (disk.broken) throw disk.broken;
     return disk.free === undefined ? undefined : { free: disk.free, total: disk.total };
   };
-  const space = new DiskSpace({ keyValues, driver, log, look });
-  return { space, keyValues, driver, disk, messages };
+  const space = new DiskSpace({ keyValues, driver, wal, log, look });
+  return { space, wal, keyValues, driver, disk, messages };
 }
 
 describe('the room on the disk', () => {
@@ -98,6 +99,30 @@ describe('the room on the disk', () => {
     space.stop();
     await space.check();
     expect(disk.looks).toBe(1);
+  });
+
+  test('RS-24 a log that finds no room raises it, whatever the file system tells, and tells of waiting and going on once each', async () => {
+    const { space, wal, keyValues, disk, messages } = watch(1e15);
+    wal.isFull = true;
+    space.onFull(new Error('ENOSPC'));
+    await space.check();
+    expect([keyValues.alarms.has(id, 'disk'), space.isStuck]).toEqual([true, false]);
+    wal.isStuck = true;
+    space.onFull(new Error('ENOSPC'));
+    space.onFull(new Error('ENOSPC'));
+    await space.check();
+    disk.free = undefined;
+    await space.check();
+    wal.isFull = wal.isStuck = false;
+    disk.free = 1e15;
+    await space.check();
+    expect(keyValues.alarms.areRaised).toBe(false);
+    expect(messages()).toEqual([
+      'the disk runs out of space',
+      'the disk is full: the log waits for room',
+      'the log goes on',
+      'the disk has space again',
+    ]);
   });
 
   test('a file system that does not tell, or fails to, changes nothing, and is logged once', async () => {

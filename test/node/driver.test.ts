@@ -42,10 +42,10 @@ async function turns(until: () => boolean, atMost = 1000): Promise<void> {
   for (let i = 0; i < atMost && !until(); i++) await turn();
 }
 
-function newDriver() {
+function newDriver(random = () => 0) {
   const world = { peerAnswers: true, sent: [] as Message[], leader: null as string | null };
   const driver = new Driver({
-    raft: { id: self, electionTicks: 10, heartbeatTicks: 1, random: () => 0, leaseReads: true },
+    raft: { id: self, electionTicks: 10, heartbeatTicks: 1, random, leaseReads: true },
     restored: initialState(configurationOf([self, peer])),
     wal: { append: () => Promise.resolve() } as unknown as Wal,
     store: { list: async () => [] } as unknown as FolderSnapshotStore,
@@ -150,5 +150,51 @@ describe('leadership', () => {
     await leader.stop();
     expect(await waiting).toBe('deposed');
     expect(leader.transfers.counters).toEqual({ done: 0, failed: 1 });
+  });
+});
+
+describe('answers to an earlier process of this member, which come when the leader has them', () => {
+  /** One that follows the peer, and has asked it for something. */
+  async function asking(random: () => number, ask: (driver: Driver) => void) {
+    const { driver, world } = newDriver(random);
+    const term = asTerm(1);
+    driver.receive({ type: 'heartbeat', from: peer, to: self, term, commit: asIndex(0), round: 0 });
+    await turns(() => world.leader === peer);
+    ask(driver);
+    await turns(() => world.sent.some(({ type }) => type === 'readIndex' || type === 'propose'));
+    return { driver, world, asked: world.sent.at(-1)!, answer: { from: peer, to: self, term } as const };
+  }
+
+  test('RS-09 confirm no read of this one: what it reads may have changed since', async () => {
+    const read = (driver: Driver): void => void driver.reads.linearize().catch(() => {});
+    const before = await asking(() => 0.2, read);
+    let isAnswered = false;
+    const { driver, answer } = await asking(
+      () => 0.7,
+      (asked) => {
+        void asked.reads.linearize().then(() => {
+          isAnswered = true;
+        });
+      },
+    );
+    const { ids } = before.asked as Extract<Message, { type: 'readIndex' }>;
+    driver.receive({ ...answer, type: 'readIndexResponse', ids, index: asIndex(0) });
+    await turns(() => isAnswered, 50);
+    expect(isAnswered).toBe(false);
+  });
+
+  test('RS-11 make it propose nothing again, which would be done twice', async () => {
+    const propose = (driver: Driver): void =>
+      driver.proposals.propose(
+        new Uint8Array(9),
+        () => {},
+        () => true,
+      );
+    const before = await asking(() => 0.2, propose);
+    const { driver, world, answer } = await asking(() => 0.7, propose);
+    const ids = (before.asked as Extract<Message, { type: 'propose' }>).proposals.map(({ id }) => id);
+    driver.receive({ ...answer, type: 'proposeResponse', ids, firstIndex: null, reason: 'notLeader' });
+    await turns(() => false, 50);
+    expect(world.sent.filter(({ type }) => type === 'propose')).toHaveLength(1);
   });
 });

@@ -4,7 +4,7 @@
  *
  *  - `write`: nothing is written, EIO.
  *  - `sync`: the bytes are written, and then EIO, as when the sync fails that O_DSYNC stands for.
- *  - `full`: half is written, then ENOSPC.
+ *  - `full`: half is written, then ENOSPC, as often as it is tried.
  *  - `zero`: the sync of the zeros ahead of the records fails with EIO.
  *  - `read <offset>`: reading at or after the offset fails with EIO.
  */

@@ -53,6 +53,7 @@ function member(bytesOfQuota: number) {
     /** What a linearizable look brings. */
     behind: [] as Uint8Array[],
     proposed: 0,
+    stuck: false,
   };
   const apply = (data: Uint8Array): void => keyValues.apply(keyValues.appliedIndex + 1, 1, data);
   const driver = {
@@ -70,7 +71,7 @@ function member(bytesOfQuota: number) {
   const alarm = (type: 'raise' | 'disarm', id: MemberId = memberId): Uint8Array =>
     encodeEntry('alarm', 1, 1, bytes(JSON.stringify({ type, memberId: id, cause: 'quota' })));
   return {
-    quota: new Quota({ bytes: bytesOfQuota, keyValues, driver, log }),
+    quota: new Quota({ bytes: bytesOfQuota, keyValues, driver, isStuck: () => state.stuck, log }),
     keyValues,
     state,
     apply,
@@ -110,6 +111,15 @@ describe('the quota', () => {
     state.behind.push(alarm('disarm'));
     await expect(quota.admit(1)).resolves.toBeUndefined();
     expect(state).toMatchObject({ linearized: 1, proposed: 0 });
+  });
+
+  test('RS-24 while the log waits for room, puts are refused without asking anybody, and deletes are not', async () => {
+    const { quota, state } = member(1000);
+    state.stuck = true;
+    await expect(quota.admit(1)).rejects.toMatchObject({ code: 'ETCD_NO_SPACE' });
+    expect([quota.admit(0), quota.isStuck, state.linearized, state.proposed]).toEqual([undefined, true, 0, 0]);
+    state.stuck = false;
+    expect(quota.admit(1)).toBeUndefined();
   });
 
   test('RS-24 it is refused as well when the alarm cannot be raised, which is logged', async () => {

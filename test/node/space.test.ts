@@ -1,7 +1,7 @@
 /** Members as processes whose space runs out: by their quota, and on a disk that is really full. */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmdirSync } from 'node:fs';
-import { rm, statfs, writeFile } from 'node:fs/promises';
+import { open, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -31,6 +31,72 @@ afterEach(async () => {
   for (const folder of mounts.splice(0)) execFileSync('umount', [folder]);
   await Promise.all(clusters.splice(0).map((cluster) => cluster.end()));
 });
+
+/** Nothing more goes onto that disk. */
+async function fillWholly(member: TestMember): Promise<string> {
+  const ballast = join(member.dataDir, 'ballast');
+  const file = await open(ballast, 'a');
+  const chunk = Buffer.alloc(mebibyte);
+  try {
+    for (let size = chunk.length; size >= 1; ) {
+      const took = await file.write(chunk, 0, size).then(
+        ({ bytesWritten }) => bytesWritten,
+        () => 0,
+      );
+      if (took < size) size = Math.floor(size / 2);
+    }
+  } finally {
+    await file.close();
+  }
+  return ballast;
+}
+
+const isStuck = async (member: TestMember) => (await member.metric('raftsman_disk_full')) === 1;
+
+/**
+ * Fills disks wholly and has their logs wait for room: with a write that does not fit into what a log has left. One that comes
+ * too late is refused, since the alarm stands; then there is room for another try. Resolves with what takes the room.
+ */
+async function stick(members: readonly TestMember[], via: TestMember, taken: string[]): Promise<string[]> {
+  for (let tries = 0; tries < 10; tries++) {
+    const ballast = await Promise.all(members.map(fillWholly));
+    const key = `stick${tries}`;
+    const all = until('the logs waiting', async () => (await Promise.all(members.map(isStuck))).every(Boolean), 4000);
+    const refused = put(via, key, 1_300_000).then(
+      () => {
+        taken.push(key);
+        return new Promise<never>(() => {});
+      },
+      (error: { code?: string }) => error.code,
+    );
+    const outcome = await Promise.race([all.catch(() => 'not stuck'), refused]);
+    if (outcome === true) return ballast;
+    await Promise.all(ballast.map((path) => rm(path)));
+    await until('the end of the alarm', async () => (await via.client.alarms()).alarms.length === 0);
+  }
+  throw new Error('the alarm was always faster');
+}
+
+async function keysOf(member: TestMember): Promise<string[]> {
+  const { kvs } = await member.client.range({ key: bytes('\0'), rangeEnd: bytes('\0'), keysOnly: true });
+  return kvs.map(({ key }) => Buffer.from(key).toString());
+}
+
+/** An alarm that was on its way while the log waited may still come, and is lifted by the next look at the disk. */
+const takenAgain = (member: TestMember, key: string) =>
+  until('puts taken again', async () => (await put(member, key, mebibyte)) !== undefined);
+
+/** All members hold the same. */
+async function expectSame({ members }: TestCluster): Promise<void> {
+  const { header } = await members[0]!.client.hashKv();
+  const hashes = await Promise.all(
+    members.map(async ({ client, name }) => {
+      await until(`${name} following`, async () => (await client.hashKv()).header!.revision >= header!.revision);
+      return (await client.hashKv(header!.revision)).hash;
+    }),
+  );
+  expect(new Set(hashes).size).toBe(1);
+}
 
 async function created(size: number, ...flags: string[]): Promise<TestCluster> {
   const cluster = await TestCluster.create(size, flags);
@@ -182,4 +248,96 @@ function giveDisk(member: TestMember, megabytes: number): void {
     await until('the end of the alarm', async () => (await member.client.alarms()).alarms.length === 0);
     await put(member, 'more', mebibyte);
   }, 120_000);
+
+  test('RS-24 filled wholly by somebody else under a member alone: it waits, reads go on, it comes up again on the full disk, and heals', async () => {
+    const cluster = await created(1);
+    const [member] = cluster.members as [TestMember];
+    giveDisk(member, 100);
+    await cluster.start();
+    const taken = ['a', 'b'];
+    for (const key of taken) await put(member, key, 1000);
+    const [ballast] = (await stick([member], member, taken)) as [string];
+    expect(member.isRunning).toBe(true);
+    expect((await keysOf(member)).sort()).toEqual([...taken].sort());
+    await expect(put(member, 'more', 1)).rejects.toMatchObject(noSpace);
+    expect((await member.client.alarms()).alarms).toHaveLength(1);
+    expect((await member.http('/health')).text).toContain('ALARM NOSPACE');
+    expect(member.output).toContain('the disk is full: the log waits for room');
+
+    await member.stop('SIGKILL');
+    member.start();
+    await member.ready();
+    expect((await keysOf(member)).sort()).toEqual([...taken].sort());
+    // There is no room for a large write, and enough for the alarm.
+    await until('the alarm', async () => (await member.client.alarms()).alarms.length === 1);
+    await expect(put(member, 'more', 1)).rejects.toMatchObject(noSpace);
+    expect((await member.client.deleteRange({ key: bytes('a') })).deleted).toBe(1);
+
+    await rm(ballast);
+    await until('the end of the alarm', async () => (await member.client.alarms()).alarms.length === 0);
+    await takenAgain(member, 'more');
+    expect((await keysOf(member)).sort()).toEqual(['b', 'more', ...taken.slice(2)].sort());
+    await until('health', async () => (await member.http('/health')).status === 200);
+  }, 180_000);
+
+  test.each(['leader', 'follower'])(
+    'RS-24 filled wholly by somebody else under the %s of three: it stays up, the others serve and tell, and all agree when it heals',
+    async (role) => {
+      const cluster = await created(3);
+      for (const member of cluster.members) giveDisk(member, 100);
+      await cluster.start();
+      const leader = await cluster.leader();
+      const [follower] = await cluster.followers();
+      const full = role === 'leader' ? leader : follower!;
+      const taken = ['a', 'b'];
+      for (const key of taken) await put(leader, key, 1000);
+      const [ballast] = (await stick([full], leader, taken)) as [string];
+      const other = await until('another leader', async () => {
+        const now = await cluster.leader();
+        return now !== full && now;
+      });
+      await until('the alarm', async () => (await other.client.alarms()).alarms.length === 1);
+      await expect(put(other, 'more', 1)).rejects.toMatchObject(noSpace);
+      await expect(put(full, 'more', 1)).rejects.toMatchObject(noSpace);
+      expect(await keysOf(other)).toEqual(expect.arrayContaining(taken));
+      expect((await other.client.deleteRange({ key: bytes('a') })).deleted).toBe(1);
+      expect((await other.http('/readyz')).status).toBe(200);
+      expect((await full.http('/readyz')).text).toContain('the disk is full');
+      expect((await full.client.range({ key: bytes('b'), serializable: true })).count).toBe(1);
+
+      await full.stop('SIGKILL');
+      full.start();
+      await until('an answer', async () => (await full.client.status()) !== undefined);
+      await rm(ballast);
+      await until('the end of the alarm', async () => (await other.client.alarms()).alarms.length === 0);
+      await full.ready();
+      await takenAgain(full, 'more');
+      const found = await keysOf(full);
+      expect(found).toEqual(expect.arrayContaining(['b', 'more', ...taken.slice(2)]));
+      expect(found).not.toContain('a');
+      await expectSame(cluster);
+    },
+    180_000,
+  );
+
+  test('RS-24 filled wholly under all three at once: none ends, each still answers reads, and puts go on when there is room', async () => {
+    const cluster = await created(3);
+    for (const member of cluster.members) giveDisk(member, 100);
+    await cluster.start();
+    const leader = await cluster.leader();
+    const taken = ['a', 'b'];
+    for (const key of taken) await put(leader, key, 1000);
+    const ballast = await stick(cluster.members, leader, taken);
+    for (const member of cluster.members) {
+      expect(await keysOf(member)).toEqual(expect.arrayContaining(taken));
+      await expect(put(member, 'more', 1)).rejects.toMatchObject(noSpace);
+      expect((await member.http('/health')).text).toContain('ALARM NOSPACE');
+      expect((await member.http('/readyz')).status).toBe(200);
+    }
+    for (const path of ballast) await rm(path);
+    await until('the end of the alarms', async () => (await leader.client.alarms()).alarms.length === 0);
+    for (const member of cluster.members) await takenAgain(member, `more on ${member.name}`);
+    expect(await keysOf(leader)).toEqual(expect.arrayContaining(taken));
+    await expectSame(cluster);
+  }, 180_000);
 });

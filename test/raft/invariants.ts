@@ -18,6 +18,20 @@ function content({ kind, data }: Entry): string {
 
 const isConfiguration = ({ kind }: Entry): boolean => kind === 'configuration';
 
+/** What a member may say only when it is durable: a candidacy, a vote, an acknowledgement. */
+function isPromise(message: Message): boolean {
+  switch (message.type) {
+    case 'vote':
+      return !message.preVote;
+    case 'voteResponse':
+      return message.granted && !message.preVote;
+    case 'appendResponse':
+      return message.accepted;
+    default:
+      return false;
+  }
+}
+
 /** More than half of both halves satisfy it. */
 function majorities(configuration: Configuration, holds: (id: string) => boolean): boolean {
   return [configuration.voters, configuration.votersOutgoing].every(
@@ -29,6 +43,8 @@ export class Invariants {
   readonly #members: ReadonlyMap<string, Member>;
   #leaders = new Map<number, string>();
   #votes = new Map<string, string>();
+  /** The term in which each member last promised something that had to be durable. */
+  #promises = new Map<string, number>();
   /** Every entry that was ever in a log, by position and term: its value and the term before it. */
   #written = new Map<string, string>();
   /** Where each leader's commit index was when it was elected. */
@@ -80,8 +96,14 @@ export class Invariants {
     return newest === null ? null : { index: newest.index, ...decodeConfiguration(newest.data)! };
   }
 
-  /** One vote per member and term, crashes included (D1). */
+  /** One vote per member and term, and no promise in an earlier term than the last one's, crashes included (D1, D5). */
   sent(message: Message): void {
+    if (isPromise(message)) {
+      const { from, term } = message;
+      const before = this.#promises.get(from) ?? 0;
+      if (term < before) throw new SafetyViolation(`${from} makes a promise in term ${term} after one in ${before}`);
+      this.#promises.set(from, term);
+    }
     if (message.type !== 'voteResponse' || message.preVote || !message.granted) return;
     const key = `${message.from} in ${message.term}`;
     const before = this.#votes.get(key);
@@ -270,21 +292,30 @@ export class Invariants {
     if (member.durableLast < entry.index) throw new SafetyViolation(`${member.id} applies ${entry.index}, not durable`);
   }
 
-  /** A snapshot is of what was committed, with the configuration of that position (HR-03, HR-19). */
   #installs(member: Member, meta: SnapshotMeta): void {
     this.seen.installs++;
+    this.#isOfItsPosition(`${member.id} installs`, meta);
+  }
+
+  /** A member is about to keep a snapshot of its own. */
+  snapshotTaken(member: Member, meta: SnapshotMeta): void {
+    this.#isOfItsPosition(`${member.id} takes`, meta);
+  }
+
+  /** A snapshot is of what was committed, with the configuration of that position (HR-03, HR-19, HR-20). */
+  #isOfItsPosition(who: string, meta: SnapshotMeta): void {
     const last = this.committed.get(meta.index);
-    if (last?.term !== meta.term) throw new SafetyViolation(`${member.id} installs ${meta.index}@${meta.term}`);
+    if (last?.term !== meta.term) throw new SafetyViolation(`${who} snapshot ${meta.index}@${meta.term}`);
     for (let index: number = meta.index; index > 0; index--) {
       const entry = this.committed.get(index);
       if (entry === undefined || !isConfiguration(entry)) continue;
       const { configuration } = decodeConfiguration(entry.data)!;
       if (meta.configurationIndex !== index || !equalConfigurations(configuration, meta.configuration)) {
-        throw new SafetyViolation(`${member.id} installs configuration ${meta.configurationIndex}, not ${index}`);
+        throw new SafetyViolation(`${who} a snapshot with configuration ${meta.configurationIndex}, not ${index}`);
       }
       return;
     }
-    if (meta.configurationIndex !== 0) throw new SafetyViolation(`${member.id} installs a configuration of nowhere`);
+    if (meta.configurationIndex !== 0) throw new SafetyViolation(`${who} a snapshot with a configuration of nowhere`);
   }
 
   #settle(index: number): void {

@@ -36,6 +36,8 @@ export interface Outside {
   observe?(member: Member, command: RaftCommand): void;
   /** The entry is about to be applied. */
   applied?(member: Member, entry: Entry): void;
+  /** It is about to keep a snapshot of its own. */
+  snapshotTaken?(member: Member, meta: SnapshotMeta): void;
 }
 
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -201,6 +203,7 @@ export class Member {
   snapshot(): RaftCommand[] {
     const meta = this.raft.snapshotMeta(this.raft.status().applied);
     if (meta.index <= this.newestSnapshot.meta.index) return [];
+    this.outside.snapshotTaken?.(this, meta);
     this.snapshots.push({ meta, state: new Map(this.state) });
     return this.step({ type: 'snapshotTaken', meta });
   }

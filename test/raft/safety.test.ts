@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { type Move, seeded, someMove, type World } from './moves.ts';
+import { hostile, leases, longRun, storm } from './long-runs.ts';
+import type { Move } from './moves.ts';
 import { Simulation } from './simulation.ts';
 
 const moves = (maxLength: number) =>
@@ -8,24 +9,16 @@ const moves = (maxLength: number) =>
 
 type Seen = Simulation['invariants']['seen'];
 
-/** More of everything than shrinking could bear: long runs from one seed each, and how often each mechanism was at work. */
-function run(worlds: readonly World[], steps: number): Seen & { acknowledged: number } {
+/** How often each mechanism was at work in runs from the first seeds. */
+function run(kind: Parameters<typeof longRun>[0], seeds: number): Seen & { acknowledged: number } {
   const total: Record<string, number> = { acknowledged: 0 };
-  for (const world of worlds) {
-    const random = seeded(world.seed ^ 0x5f3759df);
-    const simulation = new Simulation(world);
-    for (let step = 0; step < steps; step++) simulation.move(someMove(world, random));
-    simulation.heal();
-    simulation.nothingLost();
-    const { seen, acknowledged } = simulation.invariants;
+  for (let seed = 1; seed <= seeds; seed++) {
+    const { seen, acknowledged } = longRun(kind, seed).invariants;
     total['acknowledged']! += acknowledged.size;
     for (const [name, count] of Object.entries(seen)) total[name] = (total[name] ?? 0) + count;
   }
   return total as Seen & { acknowledged: number };
 }
-
-const worlds = (count: number, world: Omit<World, 'seed' | 'members'>): World[] =>
-  Array.from({ length: count }, (_, at) => ({ ...world, seed: at + 1, members: 1 + ((at + 1) % 5) }));
 
 describe('safety under loss, doubling, reordering, cut links, crashes and changes of members', () => {
   const properties = 'Election Safety, Leader Append-Only, Log Matching, Leader Completeness, State Machine Safety';
@@ -46,7 +39,7 @@ describe('safety under loss, doubling, reordering, cut links, crashes and change
 
   // The worlds are hostile, not hopeless: otherwise the assertions have not been tried.
   test('RS-01 RS-13 RS-14 RS-16 long runs, with every mechanism at work', () => {
-    const seen = run(worlds(60, {}), 3000);
+    const seen = run(hostile, 60);
     expect(seen.elections).toBeGreaterThan(150);
     expect(seen.acknowledged).toBeGreaterThan(500);
     expect(seen.reads).toBeGreaterThan(200);
@@ -58,31 +51,14 @@ describe('safety under loss, doubling, reordering, cut links, crashes and change
     expect(seen.transfers).toBeGreaterThan(10);
   });
 
-  // One entry in each message and one message under way: leaders fall while entries are on some disks only, which is what
-  // it takes to tell the commit rule of old terms from a wrong one.
   test('RS-01 RS-02 a storm of elections without pre-votes (GR-18)', () => {
-    const settings = {
-      preVote: false,
-      checkQuorum: false,
-      trailingLogs: 50,
-      maxMessageBytes: 1,
-      maxInflightMessages: 1,
-    };
-    const seen = run(worlds(60, { settings }), 3000);
+    const seen = run(storm, 60);
     expect(seen.elections).toBeGreaterThan(150);
     expect(seen.truncatedChanges).toBeGreaterThan(8);
   });
 
   test('RS-10 reads by lease are linearizable while clocks differ by no more than a tick, through restarts and transfers', () => {
-    // Heartbeats are rare, so that a lease is often all that keeps the others from voting.
-    const settings = { leaseReads: true, electionTicks: 8, heartbeatTicks: 6 };
-    const seen = run(
-      worlds(60, { steadyClocks: true }).map((world, at) => ({
-        ...world,
-        settings: { ...settings, preVote: at % 2 === 0 },
-      })),
-      5000,
-    );
+    const seen = run(leases, 60);
     expect(seen.reads).toBeGreaterThan(2000);
     expect(seen.elections).toBeGreaterThan(100);
     expect(seen.transfers).toBeGreaterThan(20);

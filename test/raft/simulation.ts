@@ -12,6 +12,7 @@ import {
   type MemberChange,
   type MemberId,
   type Message,
+  RaftError,
   type SnapshotMessage,
   type Suffrage,
 } from '../../src/raft/types.ts';
@@ -34,6 +35,8 @@ export class Simulation {
   readonly #random: () => number;
   readonly #genesis: readonly MemberId[];
   #network: Message[] = [];
+  /** What everybody takes for lost, and comes when nobody thinks of it any more. */
+  #late: Message[] = [];
   #streams: Stream[] = [];
   /** Of which the receiver has a part. */
   #spooling: Stream[] = [];
@@ -72,6 +75,7 @@ export class Simulation {
         sendSnapshot: (message, stored) => this.#streams.push({ message, stored }),
         observe: (one, command) => this.invariants.observe(one, command),
         applied: (one, entry) => this.invariants.applied(one, entry),
+        snapshotTaken: (one, meta) => this.invariants.snapshotTaken(one, meta),
       },
     );
     this.#byId.set(id, member);
@@ -124,7 +128,7 @@ export class Simulation {
       const down = this.members.filter((one) => one.down);
       if (which % 3 === 0)
         this.#act(member, () => member.step({ type: 'unreachable', member: this.#anybody(which).id }));
-      else if (which % 3 === 1 || down.length === 0) this.hears(member, this.#anybody(which));
+      else if (which % 3 === 1 || down.length === 0) this.#rumour(member, which);
       else this.hears(member, down[which % down.length]!);
     } else this.#readFromLeader(which);
   }
@@ -135,6 +139,12 @@ export class Simulation {
       for (const member of this.members) this.#tick(member);
       this.#quiet();
     }
+  }
+
+  /** Mostly of the leader; some rumours reach everybody. */
+  #rumour(member: Member, which: number): void {
+    const about = (which % 4 > 0 ? this.#leader() : undefined) ?? this.#anybody(which);
+    for (const one of which % 2 === 0 ? this.members : [member]) this.hears(one, about);
   }
 
   /** That the other's process has ended, as its machine says; true or not. */
@@ -219,6 +229,10 @@ export class Simulation {
   }
 
   #deliver(which: number): void {
+    if (which % 100 === 0 && this.#late.length > 0) {
+      this.#receive(this.#late.splice(which % this.#late.length, 1)[0]!);
+      return;
+    }
     if (this.#network.length === 0) return;
     // Mostly among the oldest, so that order is disturbed but traffic gets through.
     const [message] = this.#network.splice(which % Math.min(this.#network.length, 6), 1);
@@ -352,7 +366,9 @@ export class Simulation {
   }
 
   #lose(which: number): void {
-    if (this.#network.length > 0) this.#network.splice(which % this.#network.length, 1);
+    if (this.#network.length === 0) return;
+    const [message] = this.#network.splice(which % this.#network.length, 1);
+    if (which % 3 > 0 && message!.type !== 'propose') this.#late.push(message!);
   }
 
   #double(which: number): void {
@@ -393,10 +409,13 @@ export class Simulation {
   }
 
   #snapshot(member: Member): void {
-    // The driver snapshots what it applied, and nothing while an install is under way.
-    if (this.#isIdle(member) || member.applyQueue.length > 0) return;
-    const { applied, committedConfigurationIndex } = member.raft.status();
-    if (applied > 0 && applied >= committedConfigurationIndex) member.snapshot();
+    // The driver takes none while an install is under way.
+    if (this.#isIdle(member) || member.applyQueue.some(({ type }) => type === 'installSnapshot')) return;
+    try {
+      member.snapshot();
+    } catch (error) {
+      if (!(error instanceof RaftError && error.code === 'RAFT_SNAPSHOT_REFUSED')) throw error;
+    }
   }
 
   /** What it has of a stream is gone with it, and the sender finds out. `hears`: which of the members are told of the end at once. */

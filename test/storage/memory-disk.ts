@@ -1,199 +1,203 @@
 /**
- * A disk in memory that can crash. It keeps every operation, so that a test can stop before any of them and ask what is
- * left: after the death of the process (all that was written can be read, the last write perhaps in part), or after a loss
- * of power (of what was not synced, anything may be there or not: whole writes, parts of them, and names in any order).
+ * A disk in memory that lies as disks do: it loses what was not synced, tears it and reorders it, fails, fills up, flips bits
+ * and is slow. `kill` and `losePower` end the process that uses it, here and now, and give the disk that the next one finds.
+ * It can also keep a journal of every operation, so that a test asks afterwards what a crash before any of them had left.
  */
 import { basename, dirname } from 'node:path';
-import { type AppendFile, type Disk, type NewFile, streamChunkBytes } from '../../src/storage/disk.ts';
+import { type AppendFile, type Disk, type DiskRoom, type NewFile, streamChunkBytes } from '../../src/storage/disk.ts';
+import {
+  type Change,
+  type Fate,
+  failure,
+  Image,
+  left,
+  missing,
+  type Node,
+  uncovered,
+  type Write,
+} from './disk-image.ts';
+import { type Asked, despite, type Failure, isUnsynced, type Operation } from './disk-operations.ts';
 
-type Node = number;
-
-type Change =
-  | {
-      readonly type: 'link';
-      readonly folder: Node;
-      readonly name: string;
-      readonly node: Node;
-      readonly kind: 'file' | 'folder';
-    }
-  | { readonly type: 'rename'; readonly folder: Node; readonly from: string; readonly to: string; readonly node: Node }
-  | { readonly type: 'unlink'; readonly folder: Node; readonly name: string };
-
-export type Operation =
-  | Change
-  /** `doomed`: its sync failed. The kernel shows the bytes, takes them for written, and no later sync puts them on disk. */
-  | {
-      readonly type: 'write';
-      readonly file: Node;
-      readonly at: number;
-      readonly bytes: Uint8Array;
-      readonly doomed?: true;
-    }
-  /** `only`: the write at this place in the journal; otherwise all of the file's. */
-  | { readonly type: 'sync'; readonly file: Node; readonly only?: number }
-  | { readonly type: 'syncFolder'; readonly folder: Node }
-  /** Something that the test wants to find again. */
-  | { readonly type: 'note'; readonly what: string };
-
-const root: Node = 0;
-export const sector = 512;
-
-/** What a disk holds: folders by name, files by content. */
-class Image {
-  readonly folders = new Map<Node, Map<string, Node>>([[root, new Map()]]);
-  readonly files = new Map<Node, Buffer>();
-
-  copy(): Image {
-    const copy = new Image();
-    for (const [node, names] of this.folders) copy.folders.set(node, new Map(names));
-    for (const [node, bytes] of this.files) copy.files.set(node, Buffer.from(bytes));
-    return copy;
-  }
-
-  make(node: Node, kind: 'file' | 'folder'): void {
-    if (kind === 'folder') this.folders.set(node, new Map());
-    else this.files.set(node, Buffer.alloc(0));
-  }
-
-  change(change: Change): void {
-    const names = this.folders.get(change.folder)!;
-    if (change.type === 'link') names.set(change.name, change.node);
-    else if (change.type === 'unlink') names.delete(change.name);
-    else {
-      names.delete(change.from);
-      names.set(change.to, change.node);
-    }
-  }
-
-  write(file: Node, at: number, bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
-    const before = this.files.get(file)!;
-    const content = Buffer.alloc(Math.max(before.length, at + bytes.length));
-    content.set(before);
-    content.set(bytes, at);
-    this.files.set(file, content);
-  }
-
-  folder(path: string): Node {
-    let at: Node = root;
-    for (const name of path.split('/').filter(Boolean)) {
-      const next = this.folders.get(at)?.get(name);
-      if (next === undefined || !this.folders.has(next)) throw missing(path);
-      at = next;
-    }
-    return at;
-  }
-
-  find(path: string): Node | undefined {
-    return this.folders.get(this.folder(dirname(path)))!.get(basename(path));
-  }
-}
-
-function missing(path: string): Error {
-  return Object.assign(new Error(`ENOENT: ${path}`), { code: 'ENOENT' });
-}
-
-/** What becomes of an unsynced operation in a loss of power: how many of its bytes, or which of its sectors, are there. */
-export type Fate = 'kept' | 'lost' | { readonly bytes: number } | { readonly sectors: (at: number) => boolean };
+export { type Fate, sector } from './disk-image.ts';
+export { type Asked, type Failure, type Operation, once } from './disk-operations.ts';
 
 export interface MemoryDiskOptions {
-  /** Called between an operation and its completion, so that others may come in between. */
-  readonly pause?: () => Promise<void>;
+  /**
+   * Called before an operation has any effect, and again before its end is told, so that others may come in between, for as
+   * long as it likes.
+   */
+  readonly pause?: (asked: Asked, when: 'before' | 'after') => Promise<void>;
+  /** `false`: no journal, so nothing grows; `killed`, `powerLost` and `syncFailed` cannot be asked then. */
+  readonly journal?: boolean;
+}
+
+interface Unsynced {
+  readonly place: number;
+  readonly operation: Write | Change;
+}
+
+/** What outlives the process. */
+interface Inside {
+  /** As the kernel shows it. */
+  readonly now: Image;
+  /** As it is without power. */
+  readonly platter: Image;
+  unsynced: Unsynced[];
+  /** Operations so far: the place of the next one. */
+  places: number;
+  nodes: number;
+  /** What the journal began with. */
+  readonly base: Image | undefined;
+  readonly journal: Operation[];
+}
+
+function insideOf(platter: Image, journal: boolean, nodes = 1): Inside {
+  const base = journal ? platter.copy() : undefined;
+  return { now: platter.copy(), platter, unsynced: [], places: 0, nodes, base, journal: [] };
 }
 
 export class MemoryDisk implements Disk {
-  readonly journal: Operation[] = [];
-  readonly #base: Image;
-  readonly #now: Image;
-  readonly #pause: () => Promise<void>;
-  #nodes: number;
+  /**
+   * Asked when an operation is about to take effect; what it returns is how it fails. A failed sync dooms what it was to make
+   * durable: the kernel shows it, takes it for clean, and only `losePower` says what became of it.
+   */
+  fails: ((asked: Asked) => Failure | undefined) | undefined;
+  /** May change what one read (or one chunk of a stream) gets. */
+  onRead: ((path: string, bytes: Uint8Array, offset: number) => void) | undefined;
+  /** Bytes of all files together; the write that does not fit takes what does, and fails with ENOSPC. */
+  capacity = Number.POSITIVE_INFINITY;
+  readonly #options: MemoryDiskOptions;
+  readonly #inside: Inside;
+  /** What is asked for and has had no effect yet; whoever died asked in vain, or nearly so. */
+  readonly #underWay = new Set<() => Operation | undefined>();
+  #dead = false;
 
-  constructor(options: MemoryDiskOptions = {}, base = new Image(), journal: readonly Operation[] = []) {
-    this.#pause = options.pause ?? (() => Promise.resolve());
-    this.#base = base;
-    this.#now = base.copy();
-    this.#nodes = 1 + Math.max(0, ...base.folders.keys(), ...base.files.keys());
-    for (const operation of journal) this.#do(operation);
+  constructor(options: MemoryDiskOptions = {}, inside?: Inside) {
+    this.#options = options;
+    this.#inside = inside ?? insideOf(new Image(), options.journal ?? true);
+  }
+
+  /** All operations since the disk was new, or lost its power. */
+  get journal(): readonly Operation[] {
+    return this.#inside.journal;
   }
 
   note(what: string): void {
     this.#do({ type: 'note', what });
   }
 
-  /** The process dies after `count` operations, the last of which, if it is a write, got only so far. */
-  killed(count: number, lastBytes = Number.POSITIVE_INFINITY): MemoryDisk {
-    const journal = this.journal.slice(0, count);
-    const last = journal.at(-1);
-    if (last?.type === 'write') journal[count - 1] = { ...last, bytes: last.bytes.subarray(0, lastBytes) };
-    return new MemoryDisk({}, this.#base, journal);
-  }
-
-  /** The process stopped over the failure to sync its last operation, a write. */
-  syncFailed(count: number): MemoryDisk {
-    const journal = this.journal.slice(0, count);
-    const last = journal[count - 1]!;
-    if (last.type === 'write') journal[count - 1] = { ...last, doomed: true };
-    return new MemoryDisk({}, this.#base, journal);
-  }
-
-  /** The power fails after `count` operations. */
-  powerLost(count: number, fate: (operation: Operation, isLast: boolean) => Fate): MemoryDisk {
-    const image = this.#base.copy();
-    const pending = new Map<number, Operation>();
-    for (let at = 0; at < count; at++) {
-      const operation = this.journal[at]!;
-      if (operation.type === 'note') continue;
-      if (operation.type !== 'sync' && operation.type !== 'syncFolder') {
-        pending.set(at, operation);
-        if (operation.type === 'link') image.make(operation.node, operation.kind);
-        continue;
-      }
-      for (const [place, waiting] of pending) {
-        if (!settles(operation, place, waiting)) continue;
-        pending.delete(place);
-        apply(image, waiting, 'kept');
-      }
+  /**
+   * The process dies now: whatever it still asks of this disk has no effect and never ends. `underWay` decides about each write,
+   * sync or change of names that was asked for and has had no effect yet. All else that was written can be read.
+   */
+  kill(underWay: (operation: Operation) => Fate = () => 'lost'): MemoryDisk {
+    for (const operation of this.#die()) {
+      const fate = underWay(operation);
+      const pieces = isUnsynced(operation) ? left(operation, fate) : fate === 'lost' ? [] : [operation];
+      for (const piece of pieces) this.#do(piece);
     }
-    for (const [place, waiting] of pending) apply(image, waiting, fate(waiting, place === count - 1));
-    return new MemoryDisk({}, image);
+    return this.#next(this.#inside);
+  }
+
+  /** The power fails now, and the process with it. `fate` decides about all that was not synced, one by one. */
+  losePower(fate: (operation: Write | Change, isLast: boolean) => Fate): MemoryDisk {
+    for (const operation of this.#die()) if (isUnsynced(operation)) this.#do(operation);
+    const { platter, unsynced, places, nodes, base } = this.#inside;
+    for (const { operation, place } of unsynced)
+      for (const piece of left(operation, fate(operation, place === places - 1))) apply(platter, piece);
+    return this.#next(insideOf(platter.copy(), base !== undefined, nodes));
+  }
+
+  /** As if the process had died after `count` operations, the last of which, if it is a write, got only so far. */
+  killed(count: number, lastBytes = Number.POSITIVE_INFINITY): MemoryDisk {
+    return this.#replayed(count, (last) =>
+      last.type === 'write' ? { ...last, bytes: last.bytes.subarray(0, lastBytes) } : last,
+    );
+  }
+
+  /** As if the process had stopped over the failure to sync its last operation, a write. */
+  syncFailed(count: number): MemoryDisk {
+    return this.#replayed(count, (last) => (last.type === 'write' ? { ...last, doomed: true } : last));
+  }
+
+  /** As if the power had failed after `count` operations. */
+  powerLost(count: number, fate: (operation: Write | Change, isLast: boolean) => Fate): MemoryDisk {
+    return this.#replayed(count, (last) => last).losePower(fate);
+  }
+
+  /** Bits of a stored byte turn over. */
+  flip(path: string, at: number, mask: number): void {
+    this.#do({ type: 'flip', file: this.#file(path), at, mask });
+  }
+
+  /** Path and size of all files. */
+  files(): Map<string, number> {
+    const files = new Map<string, number>();
+    for (const { path, file } of this.#inside.now.walk()) if (file) files.set(path, file.length);
+    return files;
+  }
+
+  room(): DiskRoom {
+    let used = 0;
+    for (const size of this.files().values()) used += size;
+    return { free: Math.max(0, this.capacity - used), total: this.capacity };
   }
 
   async list(path: string): Promise<string[]> {
-    return [...this.#now.folders.get(this.#now.folder(path))!.keys()];
+    await this.#perform({ type: 'list', path });
+    const { now } = this.#inside;
+    return [...now.names(now.folder(path))!.keys()];
   }
 
   async read(path: string): Promise<Buffer> {
-    const node = this.#now.find(path);
-    if (node === undefined) throw missing(path);
-    return Buffer.from(this.#now.files.get(node)!);
+    try {
+      await this.#perform({ type: 'read', path });
+      const bytes = Buffer.from(this.#inside.now.file(this.#file(path))!.bytes);
+      this.onRead?.(path, bytes, 0);
+      return bytes;
+    } catch (error) {
+      throw new Error(`${path} cannot be read at offset 0: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** As on a real disk: what is removed meanwhile can be read to its end, and a chunk's memory is used again. */
+  async *stream(path: string, offset: number): AsyncGenerator<Uint8Array> {
+    await this.#perform({ type: 'open', path });
+    const file = this.#inside.now.file(this.#file(path))!;
+    const chunk = Buffer.alloc(Math.min(streamChunkBytes, Math.max(0, file.length - offset)));
+    for (let at = offset; at < file.length; ) {
+      await this.#perform({ type: 'read', path, at });
+      const bytes = chunk.subarray(0, file.bytes.copy(chunk, 0, at));
+      this.onRead?.(path, bytes, at);
+      at += bytes.length;
+      yield bytes;
+    }
   }
 
   async makeFolder(path: string): Promise<void> {
-    if (this.#now.find(path) === undefined) this.#link(path, 'folder');
-    await this.#pause();
-  }
-
-  async *stream(path: string, offset: number): AsyncGenerator<Uint8Array> {
-    const bytes = (await this.read(path)).subarray(offset);
-    for (let at = 0; at < bytes.length; at += streamChunkBytes) yield bytes.subarray(at, at + streamChunkBytes);
+    if (this.#inside.now.find(path) !== undefined) return;
+    await this.#perform({ type: 'makeFolder', path }, () =>
+      this.#inside.now.find(path) === undefined ? this.#link(path, 'folder') : undefined,
+    );
   }
 
   async create(path: string): Promise<NewFile> {
-    if (this.#now.find(path) !== undefined) throw new Error(`EEXIST: ${path}`);
-    const file = this.#link(path, 'file');
+    let file: Node | undefined;
+    await this.#perform({ type: 'create', path }, () => {
+      if (this.#inside.now.find(path) !== undefined) throw failure('EEXIST', path);
+      const link = this.#link(path, 'file');
+      file = link.node;
+      return link;
+    });
+    const opened = file!;
     let size = 0;
-    await this.#pause();
     return {
       append: async (bytes) => {
-        this.#do({ type: 'write', file, at: size, bytes: Uint8Array.from(bytes) });
+        await this.#write(path, opened, bytes, size);
         size += bytes.length;
-        await this.#pause();
       },
-      sync: async () => {
-        this.#do({ type: 'sync', file });
-        await this.#pause();
-      },
-      close: async () => {},
+      sync: () => this.#sync(path, opened),
+      close: () => this.#end(),
     };
   }
 
@@ -201,101 +205,225 @@ export class MemoryDisk implements Disk {
     const file = await this.create(path);
     await file.append(bytes);
     await file.sync();
+    await file.close();
   }
 
   async rename(from: string, to: string): Promise<void> {
-    const node = this.#now.find(from);
-    if (node === undefined || dirname(from) !== dirname(to)) throw missing(from);
-    if (this.#now.folders.get(this.#now.find(to) ?? -1)?.size)
-      throw Object.assign(new Error(`ENOTEMPTY: ${to}`), { code: 'ENOTEMPTY' });
-    this.#do({ type: 'rename', folder: this.#now.folder(dirname(from)), from: basename(from), to: basename(to), node });
-    await this.#pause();
+    await this.#perform({ type: 'rename', path: from }, () => {
+      const { now } = this.#inside;
+      const node = now.find(from);
+      if (node === undefined || dirname(from) !== dirname(to)) throw missing(from);
+      if (now.names(now.find(to) ?? -1)?.size) throw failure('ENOTEMPTY', to);
+      return { type: 'rename', folder: now.folder(dirname(from)), from: basename(from), to: basename(to), node };
+    });
   }
 
+  /** What is in a folder goes one by one, and before it. */
   async remove(path: string): Promise<void> {
-    if (this.#now.find(path) !== undefined) {
-      this.#do({ type: 'unlink', folder: this.#now.folder(dirname(path)), name: basename(path) });
-    }
-    await this.#pause();
+    const { now } = this.#inside;
+    const node = now.find(path);
+    for (const name of [...(now.names(node ?? -1)?.keys() ?? [])]) await this.remove(`${path}/${name}`);
+    await this.#perform({ type: 'remove', path }, () =>
+      now.find(path) === undefined
+        ? undefined
+        : { type: 'unlink', folder: now.folder(dirname(path)), name: basename(path) },
+    );
   }
 
   async syncFolder(path: string): Promise<void> {
-    await this.#pause();
-    this.#do({ type: 'syncFolder', folder: this.#now.folder(path) });
-    await this.#pause();
+    await this.#perform({ type: 'syncFolder', path }, () => ({
+      type: 'syncFolder',
+      folder: this.#inside.now.folder(path),
+    }));
   }
 
   async openAppend(path: string): Promise<AppendFile> {
-    const file = this.#now.find(path);
-    if (file === undefined) throw missing(path);
-    const write = (bytes: Uint8Array, at: number): number => {
-      this.#do({ type: 'write', file, at, bytes: Uint8Array.from(bytes) });
-      return this.journal.length - 1;
-    };
+    await this.#perform({ type: 'open', path });
+    const file = this.#file(path);
     return {
       write: async (bytes, at) => {
-        const only = write(bytes, at);
-        await this.#pause();
-        this.#do({ type: 'sync', file, only });
-        await this.#pause();
+        const only = await this.#write(path, file, bytes, at);
+        await this.#sync(path, file, only);
       },
       zero: async (from, to) => {
-        write(new Uint8Array(to - from), from);
-        await this.#pause();
-        this.#do({ type: 'sync', file });
-        await this.#pause();
+        await this.#write(path, file, new Uint8Array(to - from), from);
+        await this.#sync(path, file);
       },
-      close: async () => {},
+      close: () => this.#end(),
     };
   }
 
-  #link(path: string, kind: 'file' | 'folder'): Node {
-    const node = this.#nodes++;
-    this.#do({ type: 'link', folder: this.#now.folder(dirname(path)), name: basename(path), node, kind });
+  #file(path: string): Node {
+    const node = this.#inside.now.find(path);
+    if (node === undefined || !this.#inside.now.file(node)) throw missing(path);
     return node;
   }
 
-  #do(operation: Operation): void {
-    this.journal.push(operation);
-    if (operation.type === 'link') {
-      this.#nodes = Math.max(this.#nodes, operation.node + 1);
-      this.#now.make(operation.node, operation.kind);
-    }
-    apply(this.#now, operation, 'kept');
+  #link(path: string, kind: 'file' | 'folder'): Extract<Change, { type: 'link' }> {
+    const { now } = this.#inside;
+    return { type: 'link', folder: now.folder(dirname(path)), name: basename(path), node: this.#inside.nodes, kind };
   }
-}
 
-function settles(sync: Operation, place: number, waiting: Operation): boolean {
-  if (sync.type === 'syncFolder')
-    return waiting.type !== 'write' && 'folder' in waiting && waiting.folder === sync.folder;
-  if (sync.type !== 'sync' || waiting.type !== 'write' || waiting.file !== sync.file || waiting.doomed) return false;
-  return sync.only === undefined || sync.only === place;
-}
+  async #write(path: string, file: Node, bytes: Uint8Array, at: number): Promise<number> {
+    if (bytes.length === 0) return -1;
+    return this.#perform({ type: 'write', path, at, bytes: bytes.length }, () => ({
+      type: 'write',
+      file,
+      at,
+      bytes: Uint8Array.from(bytes),
+    }));
+  }
 
-function apply(image: Image, operation: Operation, fate: Fate): void {
-  if (fate === 'lost') return;
-  switch (operation.type) {
-    case 'link':
-    case 'rename':
-    case 'unlink':
-      image.change(operation);
-      return;
-    case 'write': {
-      const { file, at, bytes } = operation;
-      if (fate === 'kept') image.write(file, at, bytes);
-      else if ('bytes' in fate) image.write(file, at, bytes.subarray(0, fate.bytes));
-      else {
-        for (let from = 0; from < bytes.length; ) {
-          const to = Math.min(bytes.length, (Math.floor((at + from) / sector) + 1) * sector - at);
-          if (fate.sectors(at + from)) image.write(file, at + from, bytes.subarray(from, to));
-          from = to;
-        }
+  async #sync(path: string, file: Node, only?: number): Promise<void> {
+    await this.#perform({ type: 'sync', path }, () => ({ type: 'sync', file, ...(only !== undefined && { only }) }));
+  }
+
+  #end(): Promise<void> {
+    return this.#dead ? never() : Promise.resolve();
+  }
+
+  /** The place that its operation has in the journal; it is planned when it takes effect. */
+  async #perform(asked: Asked, plan: () => Operation | undefined = () => undefined): Promise<number> {
+    const { pause } = this.#options;
+    if (this.#dead) await never();
+    if (pause) {
+      this.#underWay.add(plan);
+      await pause(asked, 'before');
+      if (this.#dead) await never();
+      this.#underWay.delete(plan);
+    }
+    const planned = plan();
+    const failed = this.fails?.(asked) ?? this.#withoutRoom(planned);
+    const operation = failed ? despite(planned, failed) : planned;
+    const place = operation ? this.#do(operation) : -1;
+    if (pause) await pause(asked, 'after');
+    if (this.#dead) await never();
+    if (failed)
+      throw Object.assign(failure(failed.code, `${asked.type} ${asked.path}`), { syscall: callOf(planned, asked) });
+    return place;
+  }
+
+  #withoutRoom(operation: Operation | undefined): Failure | undefined {
+    if (operation?.type !== 'write' || this.capacity === Number.POSITIVE_INFINITY) return undefined;
+    const { file, at, bytes } = operation;
+    const size = this.#inside.now.file(file)?.length ?? 0;
+    const fits = size + this.room().free - at;
+    return fits >= bytes.length || at + bytes.length <= size ? undefined : { code: 'ENOSPC', bytes: Math.max(0, fits) };
+  }
+
+  #do(operation: Operation): number {
+    const inside = this.#inside;
+    const { now, platter, unsynced } = inside;
+    const place = inside.places++;
+    if (inside.base) inside.journal.push(operation);
+    switch (operation.type) {
+      case 'link':
+        inside.nodes = Math.max(inside.nodes, operation.node + 1);
+        now.make(operation);
+        platter.make(operation);
+        now.change(operation);
+        unsynced.push({ place, operation });
+        break;
+      case 'rename':
+      case 'unlink':
+      case 'write':
+        apply(now, operation);
+        unsynced.push({ place, operation });
+        break;
+      case 'sync':
+        this.#settle(
+          ({ operation: waiting, place: at }) =>
+            waiting.type === 'write' &&
+            waiting.file === operation.file &&
+            !waiting.doomed &&
+            (operation.only ?? at) === at,
+          operation.failed,
+        );
+        break;
+      case 'syncFolder': {
+        const isOfFolder = ({ operation: waiting }: Unsynced): boolean =>
+          waiting.type !== 'write' && waiting.folder === operation.folder;
+        // A folder that changed after a failure is written with all that is in it.
+        const isChanged = unsynced.some((each) => isOfFolder(each) && !each.operation.doomed);
+        this.#settle((each) => isChanged && isOfFolder(each), operation.failed);
+        break;
       }
+      case 'flip':
+        now.flip(operation.file, operation.at, operation.mask);
+        platter.flip(operation.file, operation.at, operation.mask);
+        break;
+      case 'note':
+        break;
+    }
+    return place;
+  }
+
+  #settle(isSettled: (waiting: Unsynced) => boolean, failed: true | undefined): void {
+    const inside = this.#inside;
+    const settled = new Set(inside.unsynced.filter(isSettled));
+    if (failed) {
+      const doom = ({ place, operation }: Unsynced): Unsynced => ({ place, operation: { ...operation, doomed: true } });
+      inside.unsynced = inside.unsynced.map((each) => (settled.has(each) ? doom(each) : each));
       return;
     }
-    case 'sync':
-    case 'syncFolder':
-    case 'note':
-      return;
+    inside.unsynced = inside.unsynced.filter((each) => !settled.has(each));
+    for (const { place, operation } of settled) {
+      const gone = new Set(apply(inside.platter, operation));
+      if (gone.size > 0)
+        inside.unsynced = inside.unsynced.filter(
+          ({ operation: other }) => !gone.has(other.type === 'write' ? other.file : other.folder),
+        );
+      // What a doomed write left of older bytes in the same place is written over.
+      if (operation.type === 'write')
+        inside.unsynced = inside.unsynced.flatMap((other) =>
+          other.place < place && other.operation.type === 'write'
+            ? uncovered(other.operation, operation).map((piece) => ({ place: other.place, operation: piece }))
+            : [other],
+        );
+    }
   }
+
+  /** What was under way when the process died; each is planned when the one before has had its fate. */
+  *#die(): Generator<Operation> {
+    this.#dead = true;
+    for (const plan of this.#underWay) {
+      let operation: Operation | undefined;
+      try {
+        operation = plan();
+      } catch {
+        // It would have failed, and had no effect.
+      }
+      if (operation) yield operation;
+    }
+  }
+
+  #next(inside: Inside): MemoryDisk {
+    const next = new MemoryDisk(this.#options, inside);
+    next.fails = this.fails;
+    next.onRead = this.onRead;
+    next.capacity = this.capacity;
+    return next;
+  }
+
+  #replayed(count: number, change: (last: Operation) => Operation): MemoryDisk {
+    const { base, journal } = this.#inside;
+    if (!base) throw new Error('the journal was not kept');
+    const disk = new MemoryDisk({}, insideOf(base.copy(), true, this.#inside.nodes));
+    for (let at = 0; at < count; at++) disk.#do(at === count - 1 ? change(journal[at]!) : journal[at]!);
+    return disk;
+  }
+}
+
+const never = (): Promise<never> => new Promise(() => {});
+
+/** A write with O_DSYNC is one call, whichever half of it fails. */
+function callOf(operation: Operation | undefined, asked: Asked): string {
+  const isSync = operation?.type === 'syncFolder' || (operation?.type === 'sync' && operation.only === undefined);
+  return isSync ? 'fsync' : operation?.type === 'sync' ? 'write' : asked.type;
+}
+
+function apply(image: Image, operation: Write | Change): Node[] {
+  if (operation.type !== 'write') return image.change(operation);
+  image.write(operation);
+  return [];
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { dataPaths, holdsMember, lockDataDir } from '../../src/storage/data-dir.ts';
 import { recoverSnapshot } from '../../src/storage/recover.ts';
-import { openSnapshotFolder } from '../../src/storage/snapshots.ts';
+import { type FolderSnapshotStore, openSnapshotFolder } from '../../src/storage/snapshots.ts';
 import type { LogEntry, OpenSnapshot, SnapshotMark } from '../../src/storage/types.ts';
 import { newFolder } from './folder.ts';
 
@@ -22,16 +22,19 @@ const entries = (from: number, to: number): LogEntry[] =>
     data: new Uint8Array(),
   }));
 
-async function newStore(indexes: number[]) {
+async function stored(store: FolderSnapshotStore, index: number): Promise<string> {
+  const sink = await store.create({ version: 1, index, term: 1, configuration: {}, configurationIndex: 0 });
+  await sink.write(new Uint8Array(Buffer.from(`state ${index}`)));
+  return (await sink.close()).id;
+}
+
+async function newStore(indexes: number[], retain = 5) {
   const folder = await newFolder();
-  const store = await openSnapshotFolder({ folder, retain: 5, now: Date.now });
+  const again = () => openSnapshotFolder({ folder, retain, now: Date.now });
+  const store = await again();
   const ids: string[] = [];
-  for (const index of indexes) {
-    const sink = await store.create({ version: 1, index, term: 1, configuration: {}, configurationIndex: 0 });
-    await sink.write(new Uint8Array(Buffer.from(`state ${index}`)));
-    ids.push((await sink.close()).id);
-  }
-  return { folder, store, ids };
+  for (const index of indexes) ids.push(await stored(store, index));
+  return { folder, store, ids, again };
 }
 
 const hardState = { term: 1, vote: null, commit: 0 };
@@ -47,6 +50,23 @@ describe('which snapshot a restart begins with', () => {
     const { store } = await newStore([10, 20, 30]);
     const log = { hardState, entries: entries(5, 40), snapshots: [mark(0), mark(10), mark(20)] };
     expect(await recoverSnapshot(store, log, options)).toEqual(mark(20));
+  });
+
+  test('RA-19 HR-35 what was stored and never recorded does not push out the one that the log goes on from, crash after crash', async () => {
+    const { store, again } = await newStore([10], 2);
+    const log = { hardState, entries: entries(11, 60), snapshots: [mark(10)] };
+    store.hold(mark(10));
+    for (const index of [20, 30]) await stored(store, index);
+    const second = await again();
+    expect(await recoverSnapshot(second, log, options)).toEqual(mark(10));
+    expect((await second.all()).map(({ index }) => index)).toEqual([10]);
+    for (const index of [40, 50]) await stored(second, index);
+    const third = await again();
+    expect(await recoverSnapshot(third, log, options)).toEqual(mark(10));
+    await stored(third, 60);
+    third.hold(mark(60));
+    for (const index of [70, 80]) await stored(third, index);
+    expect((await third.all()).map(({ index }) => index)).toEqual([80, 70, 60]);
   });
 
   test('RA-18 no snapshot is no error when the log begins at its beginning', async () => {

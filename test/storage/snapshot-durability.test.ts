@@ -118,6 +118,7 @@ describe('what is durable when', () => {
     'sync meta.json',
     'sync snapshot.tmp',
     'rename snapshot.tmp snapshot',
+    'sync snap',
   ])(
     'ES-16 ES-19 HR-22 HR-23 when %s fails there is no snapshot, nothing is left over, and the one before is untouched',
     async (what) => {

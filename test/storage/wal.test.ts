@@ -177,6 +177,82 @@ describe('batches', () => {
   });
 });
 
+describe('a full disk', () => {
+  test('RS-24 is waited for: nothing is acknowledged, and all goes on when there is room; who stops waits no more', async () => {
+    const asked: string[] = [];
+    const full = { is: true, from: 4096 };
+    const openAppend = async (path: string): Promise<AppendFile> => {
+      const file = await realDisk.openAppend(path);
+      const zero = async (from: number, to: number) => {
+        asked.push(`${from}-${to}`);
+        if (!full.is || to <= full.from) return file.zero(from, to);
+        // As far as there is room, and no further.
+        await file.zero(from, from + 100);
+        throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', syscall: 'write' });
+      };
+      return { ...file, zero };
+    };
+    const disk = { ...realDisk, openAppend };
+    const told: string[] = [];
+    const pauses: (() => void)[] = [];
+    const options = {
+      disk,
+      onFull: (error: Error) => told.push(error.message),
+      onFailure: (error: Error) => told.push(error.message),
+      pauseWhenFull: () => new Promise<void>((resolve) => pauses.push(resolve)),
+    };
+    const { folder, wal } = await newWal(options);
+    await write(wal, { entries: [entry(1)] });
+    expect([wal.isFull, wal.isStuck, asked]).toEqual([false, false, []]);
+    // More than half of the allocation: the next zeros are wanted, and need not be there yet.
+    await write(wal, { entries: [entry(2, 1, 'x'.repeat(2500))] });
+    while (!wal.isFull) await new Promise(setImmediate);
+    expect([wal.isStuck, asked]).toEqual([false, ['4096-8192']]);
+    const acknowledged: number[] = [];
+    const large = wal.append({ entries: [entry(3, 1, 'y'.repeat(3000))] }).then(() => acknowledged.push(3));
+    const small = wal.append({ entries: [entry(4)] }).then(() => acknowledged.push(4));
+    while (!wal.isStuck) await new Promise(setImmediate);
+    pauses.splice(0)[0]!();
+    while (told.length < 3) await new Promise(setImmediate);
+    expect([acknowledged, asked.length]).toEqual([[], 3]);
+    full.is = false;
+    pauses.splice(0)[0]!();
+    await Promise.all([large, small]);
+    expect([acknowledged, wal.isFull, wal.isStuck]).toEqual([[3, 4], false, false]);
+    expect(new Set(told)).toEqual(new Set(['ENOSPC: no space left on device, write']));
+    await wal.close();
+
+    const { wal: again, contents } = await Wal.open(folder, options);
+    expect(contents.entries.map(({ data }) => data.length)).toEqual([7, 2500, 3000, 7]);
+    asked.length = 0;
+    full.is = true;
+    full.from = 8192;
+    const refused = again.append({ entries: [entry(5, 1, 'z'.repeat(9000))] });
+    while (!again.isStuck) await new Promise(setImmediate);
+    again.stopWaiting();
+    await expect(refused).rejects.toMatchObject({
+      code: 'WAL_FAILED',
+      message: expect.stringMatching(/ENOSPC/),
+    });
+    await again.close();
+    // What was cut short is no reason not to open, on a disk that is still full.
+    expect((await reopened(folder, options)).entries).toHaveLength(4);
+  });
+
+  test.each(['fdatasync', 'fsync'])('RS-23 a failed %s is final, also for want of room', async (syscall) => {
+    const openAppend = async (path: string): Promise<AppendFile> => ({
+      ...(await realDisk.openAppend(path)),
+      zero: () =>
+        Promise.reject(Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC', syscall })),
+    });
+    const { wal } = await newWal({ disk: { ...realDisk, openAppend } });
+    await expect(wal.append({ entries: [entry(1, 1, 'x'.repeat(9000))] })).rejects.toMatchObject({
+      code: 'WAL_FAILED',
+    });
+    await wal.close();
+  });
+});
+
 describe('segments', () => {
   test('a full segment is followed by the next, and reading goes through all of them', async () => {
     const { folder, wal } = await newWal({ segmentBytes: 2000 });
