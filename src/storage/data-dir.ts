@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { realDisk, syncFolder } from './disk.ts';
+import { realDisk, syncAnew, syncFolder } from './disk.ts';
 import { StorageError } from './errors.ts';
 
 export interface DataPaths {
@@ -43,7 +43,7 @@ export async function lockDataDir(paths: DataPaths): Promise<DataLock> {
     const root = resolve(paths.root);
     const made = await mkdir(root, { recursive: true, mode: 0o700 });
     // Whatever was made here, or renamed by a process that died before it was durable.
-    await syncFolder(root);
+    await syncAnew(realDisk, root);
     for (let at = root; made !== undefined && at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at));
   } catch (error) {
     throw new StorageError(

@@ -321,7 +321,7 @@ export const places: Partial<Record<StatementId, readonly string[]>> = {
   'RS-21': ['storage/wal.ts', 'storage/segment.ts', 'storage/record.ts'],
   'RS-22': ['storage/wal.ts', 'storage/replay.ts'],
   'RS-23': ['storage/wal.ts', 'node/driver.ts'],
-  'RS-24': ['node/quota.ts', 'node/alarms.ts', 'node/disk-space.ts'],
+  'RS-24': ['node/quota.ts', 'node/alarms.ts', 'node/disk-space.ts', 'storage/wal.ts'],
   'RS-25': ['node/driver.ts', 'raft/reads.ts'],
   'RS-26': ['raft/serving.ts', 'raft/progress.ts', 'node/link.ts'],
   'RS-27': ['node/driver.ts', 'mvcc/snapshot.ts'],
