@@ -25,6 +25,8 @@ export async function recoverSnapshot(
 ): Promise<SnapshotMark | undefined> {
   const stored = await store.all();
   const failures: string[] = [];
+  /** Given back only once it is known which one counts: then those too old are removed, and until then any may be needed. */
+  const opened: OpenSnapshot[] = [];
   for (const meta of stored) {
     const mark = log.snapshots.findLast((m) => m.index === meta.index && m.term === meta.term);
     if (!mark) continue;
@@ -35,18 +37,16 @@ export async function recoverSnapshot(
     }
     try {
       const snapshot = await store.open(meta.id);
-      store.hold(mark);
-      try {
-        await options.load(snapshot);
-      } finally {
-        await snapshot.close();
-      }
+      opened.push(snapshot);
+      await options.load(snapshot);
     } catch (error) {
       failures.push(`${meta.id}: ${error instanceof Error ? error.message : String(error)}`);
       options.warn('a stored snapshot cannot be loaded', { id: meta.id, error });
       continue;
     }
+    store.hold(mark);
     await removeUnrecorded(store, stored, log, options);
+    for (const snapshot of opened) await snapshot.close();
     return mark;
   }
   // The mark at index 0 stands for the empty beginning and has no file.

@@ -97,10 +97,11 @@ export class FolderSnapshotStore implements SnapshotStore {
 
   /**
    * The log has a record of this one and goes on from it. It is kept, whatever is stored after it, until the log has a record
-   * of another: what was stored and never recorded, as a crash leaves it, counts as newer and is no ground to stand on.
+   * of a newer one: what was stored and never recorded, as a crash leaves it, counts as newer and is no ground to stand on. An
+   * older one's record may come after that of one that was installed, which alone the log goes on from.
    */
   hold({ index, term }: Pick<StoredSnapshotMeta, 'index' | 'term'>): void {
-    this.#held = { index, term };
+    if (this.#held === undefined || index > this.#held.index) this.#held = { index, term };
   }
 
   async open(id: string): Promise<OpenSnapshot> {

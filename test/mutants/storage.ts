@@ -145,8 +145,21 @@ export const storage: readonly Mutant[] = [
       },
       {
         file: 'storage/recover.ts',
-        from: '    await removeUnrecorded(store, stored, log, options);\n    return mark;',
-        to: '    return mark;',
+        from: '    await removeUnrecorded(store, stored, log, options);\n    for (const',
+        to: '    for (const',
+      },
+    ],
+    checkers: ['snapshots'],
+  },
+  {
+    name: 'older-record-lets-go',
+    rule: 'the record of an older snapshot does not let go of the newer one that the log goes on from',
+    source: 'RA-19',
+    changes: [
+      {
+        file: 'storage/snapshots.ts',
+        from: 'if (this.#held === undefined || index > this.#held.index) this.#held',
+        to: 'this.#held',
       },
     ],
     checkers: ['snapshots'],

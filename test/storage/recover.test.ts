@@ -69,6 +69,23 @@ describe('which snapshot a restart begins with', () => {
     expect((await third.all()).map(({ index }) => index)).toEqual([80, 70, 60]);
   });
 
+  test('RA-19 HR-35 while one is looked at none is removed: the next older one may be needed', async () => {
+    const { folder, ids } = await newStore([10, 20, 30, 40]);
+    await writeFile(join(folder, ids[1]!, 'state.bin'), 'damaged');
+    const log = { hardState, entries: entries(5, 60), snapshots: [mark(10), mark(20)] };
+    const store = await openSnapshotFolder({ folder, retain: 2, now: Date.now });
+    expect(await recoverSnapshot(store, log, options)).toEqual(mark(10));
+    expect((await store.all()).map(({ index }) => index)).toEqual([20, 10]);
+  });
+
+  test('RA-19 the record of an older one, which comes after that of one installed meanwhile, lets go of neither', async () => {
+    const { store } = await newStore([15, 20], 2);
+    store.hold(mark(20));
+    store.hold(mark(15));
+    for (const index of [30, 40]) await stored(store, index);
+    expect((await store.all()).map(({ index }) => index)).toEqual([40, 30, 20]);
+  });
+
   test('RA-18 no snapshot is no error when the log begins at its beginning', async () => {
     const { store } = await newStore([]);
     expect(await recoverSnapshot(store, { hardState, entries: entries(1, 4), snapshots: [mark(0)] }, options)).toEqual(
