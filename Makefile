@@ -14,9 +14,13 @@ INSTALLED := node_modules/.raftsman-installed
 CLUSTER ?= raftsman
 CONTEXT ?=
 IMAGE ?= raftsman:dev
-# How long `soak` lets things happen, and the seed of a run to repeat
+# How long `soak` and `torture` let things happen, and the seed of a run to repeat
 MINUTES ?= 10
 SEED ?=
+# How many members `torture` has: 3 and 5 in turn unless told
+MEMBERS ?=
+# How many seeds `sim` runs
+SEEDS ?= 2000
 # Jest's own arguments, such as ARGS='-t "HR-12"' or ARGS=test/raft
 ARGS ?=
 
@@ -27,7 +31,7 @@ $(INSTALLED): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "make: npm is not on this machine: install Node.js (any version; the project brings its own Node 26)" >&2; exit 1; }
 	@echo "installing the project's packages (npm ci)"
 	@# The Go modules of the local Kubernetes come meanwhile; whoever needs them waits for them, or says why they do not come.
-	@if command -v go >/dev/null; then (for folder in test/kubernetes/build*; do (cd $$folder && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -deps ./... tool); done >/dev/null 2>&1 &) fi
+	@if command -v go >/dev/null; then (for folder in test/kubernetes/build* test/torture/porcupine; do (cd $$folder && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go list -deps ./... tool); done >/dev/null 2>&1 &) fi
 	@npm ci --silent --no-fund --no-audit
 	@test -x $(NODE) || npm rebuild --silent node
 	@touch $@
@@ -54,6 +58,15 @@ test-e2e: $(INSTALLED) ## Whole flows on a real node (root)
 
 soak: $(INSTALLED) ## Random operations and faults on real clusters of both engines for MINUTES=10, nothing lost (root; SEED= to repeat a run)
 	@$(RUN) test/soak/soak.ts --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+sim: $(INSTALLED) ## Whole clusters simulated, SEEDS=2000 of them or one SEED=, every promise checked at every step
+	@$(RUN) test/sim/sim.ts $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+mutants: $(INSTALLED) ## Builds with one rule switched off, and who catches each (ARGS='--only NAME' for one)
+	@$(RUN) test/mutants/main.ts $(ARGS)
+
+torture: $(INSTALLED) ## Members as processes under many faults at once for MINUTES=10, every history checked by porcupine (root; SEED= to repeat a round, MEMBERS=3 or 5)
+	@$(RUN) test/torture/torture.ts --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(MEMBERS),--members $(MEMBERS)) $(ARGS)
 
 bench: $(INSTALLED) ## Speed and memory as ratios against the real peers, interleaved in one run (root)
 	@$(RUN) test/bench/bench.ts $(ARGS)
@@ -89,4 +102,4 @@ run: $(INSTALLED) ## The operator on the host against $$KUBECONFIG, with readabl
 	@$$($(RUN) test/kubernetes/main.ts tool kubectl) apply --server-side -f crds/
 	@RAFTSMAN_IMAGE=$(IMAGE) bin/raftsman operator --leader-elect=false --log-format text $(ARGS)
 
-.PHONY: help demo down test test-unit test-integration test-e2e soak bench lint format generate dist image cluster-up cluster-down run
+.PHONY: help demo down test test-unit test-integration test-e2e soak torture sim mutants bench lint format generate dist image cluster-up cluster-down run

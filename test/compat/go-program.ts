@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { cacheRoot } from '../kubernetes/places.ts';
@@ -23,7 +23,8 @@ export async function go(sources: string, ...argv: string[]): Promise<string> {
 /** The program in the folder `sources`, built once into the cache. */
 export async function buildProgram(sources: string): Promise<string> {
   const hash = createHash('sha256');
-  for (const name of ['main.go', 'go.mod', 'go.sum']) hash.update(await readFile(join(sources, name)));
+  const code = (await readdir(sources)).filter((name) => name.endsWith('.go')).sort();
+  for (const name of [...code, 'go.mod', 'go.sum']) hash.update(await readFile(join(sources, name)));
   const folder = join(cacheRoot(), 'compat');
   const path = join(folder, `${basename(sources)}-${hash.digest('hex').slice(0, 12)}`);
   if (existsSync(path)) return path;
