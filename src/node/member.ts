@@ -314,7 +314,9 @@ export class RunningMember {
   #onAlarm(action: AlarmAction): void {
     const { areRaised } = this.#opened.keyValues.alarms;
     const state = areRaised
-      ? 'space ran out: puts are refused, deletes are not'
+      ? action.type === 'raise'
+        ? 'space ran out: puts are refused, deletes are not'
+        : 'an alarm has ended and another stands: puts are refused still'
       : 'there is space again: puts are taken';
     this.#log.warn(state, { ...action });
   }

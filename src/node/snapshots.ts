@@ -27,6 +27,8 @@ import { Snapshotter } from './snapshotter.ts';
 const stops = { wanted: false, reason: 'the member stops' } as const satisfies Verdict;
 /** How long connections to a follower may break without it getting any further. Then somebody else may be served. */
 const giveUpAfterMs = 5000;
+/** After the receiver said no, or gave no sign: it has a full disk, say, and each attempt costs both sides a whole snapshot. */
+const sendAgainAfterMs = 1000;
 
 export interface SnapshotsOptions {
   readonly self: MemberId;
@@ -44,6 +46,8 @@ export interface SnapshotsOptions {
   /** What goes with a mark in the log, which counts only up to the commit index: `commit` is known to be committed. */
   readonly hardState: (commit: Index) => HardState;
   readonly step: (event: RaftEvent) => void;
+  /** How long Raft does not hear of a snapshot that could not be sent, in milliseconds: then it asks again. 1000 unless told. */
+  readonly sendAgainAfterMs?: number;
 }
 
 export interface SnapshotCounters extends TransferCounters {
@@ -162,7 +166,26 @@ export class Snapshots {
       log.warn('could not send a snapshot', { to, error });
     }
     this.#outbox.clearUsed();
+    if (!ok) await this.#pause();
     step({ type: 'snapshotSent', to, ok });
+  }
+
+  /** Ends early when the member stops. */
+  #pause(): Promise<void> {
+    const { signal } = this.#stopping;
+    return new Promise((resolve) => {
+      if (signal.aborted) {
+        resolve();
+        return;
+      }
+      const end = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      const timer = setTimeout(end, this.#options.sendAgainAfterMs ?? sendAgainAfterMs);
+      signal.addEventListener('abort', end);
+    });
   }
 
   /** A member wants to send one on this channel. */

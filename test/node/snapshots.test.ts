@@ -54,7 +54,7 @@ async function socketPair(): Promise<[Socket, Socket]> {
 }
 
 /** A member with these voters; alone it leads at once. Entries wait for `apply` when `holding`. */
-async function newMember(voters: readonly string[] = ['a']) {
+async function newMember(voters: readonly string[] = ['a'], { sendAgainAfterMs = 1 } = {}) {
   const folder = await newFolder();
   const { log, messages, lines } = memoryLog();
   const wal = await Wal.create(join(folder, 'wal'), { clusterId: 'c1', memberId: 'a' });
@@ -101,6 +101,7 @@ async function newMember(voters: readonly string[] = ['a']) {
   };
   const snapshots = new Snapshots({
     self: a,
+    sendAgainAfterMs,
     store,
     wal: {
       append: async (batch: Parameters<Wal['append']>[0]) => {
@@ -400,6 +401,27 @@ describe('what Raft wants sent', () => {
     expect(member.events).toEqual([{ type: 'snapshotSent', to: 'b', ok: false }]);
     expect(member.snapshots.counters).toMatchObject({ failedSnapshotSends: 1, sentSnapshots: 0 });
     expect(member.messages()).toContain('could not send a snapshot');
+  });
+
+  test('after one that could not be sent Raft hears of it, and asks again, only after a pause; others are served meanwhile', async () => {
+    const member = await newMember(['a'], { sendAgainAfterMs: 3_600_000 });
+    await member.put('key');
+    const { index } = await member.take();
+    const opened: string[] = [];
+    member.snapshots.start(async (to) => {
+      opened.push(to);
+      throw new RefusedError('my disk is full');
+    });
+    member.events.length = 0;
+    const first = member.snapshots.send(wish(index, b));
+    await until(() => member.snapshots.counters.failedSnapshotSends === 1);
+    const second = member.snapshots.send(wish(index, c));
+    await until(() => member.snapshots.counters.failedSnapshotSends === 2);
+    await settled();
+    expect(opened).toEqual(['b', 'c']);
+    expect(member.events).toEqual([]);
+    await member.snapshots.stop();
+    await Promise.all([first, second]);
   });
 
   test('ES-07 of two who want one while it is prepared the second is told at once that it is not its turn', async () => {
