@@ -2,8 +2,7 @@
 import { etcdError } from '../etcd/errors.ts';
 import type { EtcdServer } from '../etcd/server.ts';
 import type { Log } from '../log.ts';
-import { isVoter, membersOf, quorumSize } from '../raft/configuration.ts';
-import { compareIds } from '../raft/membership.ts';
+import { membersOf } from '../raft/configuration.ts';
 import { type MemberId, RaftError } from '../raft/types.ts';
 import { diskRoom } from '../storage/disk.ts';
 import type { AlarmAction } from './alarms.ts';
@@ -13,11 +12,13 @@ import { serveClients } from './clients.ts';
 import { DiskSpace } from './disk-space.ts';
 import { Driver } from './driver.ts';
 import { NodeError } from './errors.ts';
+import { FirstElection } from './first-election.ts';
 import type { NodeOptions } from './flags.ts';
 import { type HttpServer, serveHttp } from './http.ts';
 import type { MemberIdentity } from './identity.ts';
 import { answerJoin, lostMember, removedMember } from './join.ts';
 import { createBackend } from './kv.ts';
+import { memberDriverOf } from './member-driver.ts';
 import { type MemberDriver, Membership } from './membership.ts';
 import { NodeMetrics } from './metrics.ts';
 import { Quota, suggestedQuotaBytes } from './quota.ts';
@@ -28,8 +29,6 @@ const requestTimeoutOf = (electionMs: number): number => 5000 + 2 * electionMs;
 const callsGraceMs = 1000;
 /** Entries committed and not applied, beyond which clients are better served by another member. */
 const maxApplyLag = 5000;
-const nudgeEveryMs = 100;
-const nudgeForMs = 3000;
 const handOverEveryMs = 10_000;
 
 export class RunningMember {
@@ -41,6 +40,8 @@ export class RunningMember {
   readonly #opened: OpenedMember;
   readonly #certificates: MemberCertificates;
   readonly #driver: Driver;
+  readonly #memberDriver: MemberDriver;
+  readonly #firstElection: FirstElection;
   readonly #transport: Transport;
   readonly #membership: Membership;
   readonly #quota: Quota;
@@ -48,7 +49,6 @@ export class RunningMember {
   readonly #fail: (error: unknown) => void;
   #etcd: EtcdServer | undefined;
   #http: HttpServer | undefined;
-  #nudge: NodeJS.Timeout | undefined;
   #promotions: NodeJS.Timeout | undefined;
   #publishing = false;
   #publishTimer: NodeJS.Timeout | undefined;
@@ -136,6 +136,9 @@ export class RunningMember {
         throw new NodeError('NODE_DATA_UNUSABLE', `${options.dataDir}: ${error.message}`, 1, error);
       throw error;
     }
+    this.#memberDriver = memberDriverOf(this.#driver, opened.identity, () => this.#transport.connected());
+    const campaign = (): void => this.#driver.campaign();
+    this.#firstElection = new FirstElection({ driver: this.#memberDriver, campaign });
     this.#transport = new Transport(
       { clusterId, memberId, peerUrls: options.initialAdvertisePeerUrls, certificates: certificates.peer },
       {
@@ -147,12 +150,12 @@ export class RunningMember {
         knows: (id) => keyValues.book.hasStarted(id),
         wasRemoved: (id) => keyValues.book.wasRemoved(id),
         onRemoved: (by) => this.#onRemoved(by),
-        onJoin: (request) => answerJoin(request, opened.identity, keyValues, this.#memberDriver()),
+        onJoin: (request) => answerJoin(request, opened.identity, keyValues, this.#memberDriver),
       },
       log,
     );
     this.#membership = new Membership({
-      driver: this.#memberDriver(),
+      driver: this.#memberDriver,
       keyValues,
       log,
       token: genesis.token,
@@ -160,7 +163,7 @@ export class RunningMember {
       timeoutMs: requestTimeoutOf(options.electionMs),
       retryMs: options.heartbeatMs / 2,
     });
-    const space = { keyValues, driver: this.#memberDriver(), log };
+    const space = { keyValues, driver: this.#memberDriver, log };
     this.#quota = new Quota({ ...space, bytes: options.quotaBackendBytes, isStuck: () => wal.isStuck });
     this.#diskSpace = new DiskSpace({ ...space, wal, look: () => diskRoom(options.dataDir) });
   }
@@ -173,7 +176,7 @@ export class RunningMember {
   async stop(): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    clearInterval(this.#nudge);
+    this.#firstElection.end();
     clearInterval(this.#promotions);
     clearTimeout(this.#publishTimer);
     // Clients lose less than an election then; those of a removed member need not wait for what can not come.
@@ -214,7 +217,7 @@ export class RunningMember {
     diskSpace.start();
     this.#promotions = setInterval(() => membership.promoteReady(), this.#options.heartbeatMs);
     this.#etcd = await serveClients({
-      backend: createBackend(keyValues, this.#memberDriver(), membership, quota),
+      backend: createBackend(keyValues, this.#memberDriver, membership, quota),
       listenUrls: listenClientUrls,
       certificates: certificates.client,
       counters: clients,
@@ -257,8 +260,7 @@ export class RunningMember {
 
   #onLeader(leader: string | null): void {
     if (leader === null) return;
-    clearInterval(this.#nudge);
-    this.#nudge = undefined;
+    this.#firstElection.end();
     void this.#publish();
     this.#catchUp();
   }
@@ -273,7 +275,7 @@ export class RunningMember {
     if (this.#publishing || this.#stopping || isKnown) return;
     this.#publishing = true;
     try {
-      await keyValues.publish(this.#memberDriver(), { memberId, name, clientUrls });
+      await keyValues.publish(this.#memberDriver, { memberId, name, clientUrls });
     } catch (error) {
       this.#log.warn('could not publish the client addresses yet', { error });
       if (!this.#stopping) this.#publishTimer = setTimeout(() => void this.#publish(), 1000);
@@ -296,7 +298,7 @@ export class RunningMember {
       this.#fail(lostMember(`another member says that ${name} has taken part in this cluster`, dataDir));
       return;
     }
-    this.#quicken();
+    this.#firstElection.begin();
   }
 
   /**
@@ -353,29 +355,6 @@ export class RunningMember {
     });
   }
 
-  /**
-   * A cluster that starts need not wait for an election timeout: the lowest of the voters that hear each other stands
-   * at once. Asked for a few times, since the others may still be connecting back.
-   */
-  #quicken(): void {
-    if (this.#nudge || this.#driver.leader !== null) return;
-    const { memberId } = this.identity;
-    const until = performance.now() + nudgeForMs;
-    const stand = (): void => {
-      const { configuration } = this.#driver;
-      const there = [memberId, ...this.#transport.connected()].filter((id) => isVoter(configuration, id));
-      const enough = there.length >= quorumSize(configuration.voters.length);
-      if (this.#driver.leader !== null || performance.now() > until) {
-        clearInterval(this.#nudge);
-        this.#nudge = undefined;
-      } else if (enough && memberId === there.sort(compareIds)[0]) {
-        this.#driver.campaign();
-      }
-    };
-    this.#nudge = setInterval(stand, nudgeEveryMs);
-    stand();
-  }
-
   #health() {
     const { keyValues } = this.#opened;
     return {
@@ -391,33 +370,6 @@ export class RunningMember {
         return lag > maxApplyLag ? `${lag} committed entries are not applied yet` : undefined;
       },
       notAlive: () => undefined,
-    };
-  }
-
-  #memberDriver(): MemberDriver {
-    const driver = this.#driver;
-    const { clusterId, memberId } = this.identity;
-    return {
-      clusterId,
-      memberId,
-      term: () => driver.term,
-      commitIndex: () => driver.commit,
-      leaderId: () => driver.leader ?? undefined,
-      configuration: () => driver.configuration,
-      status: () => driver.status(),
-      propose: (data, lost, awaited) => driver.proposals.propose(data, lost, awaited),
-      change: (change, lost, awaited) => driver.proposals.propose(change, lost, awaited),
-      linearize: () => driver.reads.linearize(),
-      transferLeadership: (to) => driver.transfers.handOver(to),
-      takeSnapshot: () =>
-        driver.snapshots.snapshotter.take().then(
-          () => {},
-          (error: unknown) => {
-            // There is nothing to keep, or it is about to change: no failure of whoever asked for room.
-            if (!(error instanceof RaftError && error.code === 'RAFT_SNAPSHOT_REFUSED')) throw error;
-          },
-        ),
-      connected: () => this.#transport.connected(),
     };
   }
 }

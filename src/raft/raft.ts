@@ -158,7 +158,7 @@ export class Raft {
         serving.readIndex(core, event.id);
         return;
       case 'campaign':
-        if (core.leader === null && core.role !== 'candidate' && election.mayStand(core)) election.campaign(core);
+        if (core.leader === null && election.mayStand(core)) election.campaign(core);
         return;
       case 'persisted':
         this.#persisted(event.id);

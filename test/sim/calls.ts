@@ -8,6 +8,7 @@ import {
   TxnRequest,
 } from '../../src/etcd/gen/rpc.ts';
 import type { KeyRecord, RangeOperation } from '../../src/mvcc/types.ts';
+import { range } from '../mvcc/operations.ts';
 import type { Held, Operation, Outcome } from './history.ts';
 import type { Member, Running } from './member.ts';
 import type { Call } from './plan.ts';
@@ -18,20 +19,7 @@ const refusals = ['ETCD_NO_LEADER', 'ETCD_TOO_MANY_REQUESTS'];
 
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 
-const oneKey = (key: string): RangeOperation => ({
-  kind: 'range',
-  range: { kind: 'one', key },
-  limit: 0,
-  revision: 0,
-  sortOrder: 'none',
-  sortTarget: 'key',
-  keysOnly: false,
-  countOnly: false,
-  minModRevision: 0,
-  maxModRevision: 0,
-  minCreateRevision: 0,
-  maxCreateRevision: 0,
-});
+const oneKey = (key: string): RangeOperation => range({ kind: 'one', key });
 
 export function heldOf({ value, createRevision, modRevision, version }: KeyRecord): Held {
   return { value: Buffer.from(value).toString('latin1'), createRevision, modRevision, version };

@@ -4,6 +4,7 @@
  */
 import { membersOf } from '../../src/raft/configuration.ts';
 import { isJoint } from '../../src/raft/membership.ts';
+import { all, range } from '../mvcc/operations.ts';
 import { type Calls, heldOf } from './calls.ts';
 import type { Held } from './history.ts';
 import type { Member, Running } from './member.ts';
@@ -193,20 +194,7 @@ export class Ending {
 }
 
 function checkState(name: string, { store }: Running['keyValues'], expected: ReadonlyMap<string, Held>): void {
-  const { records } = store.range({
-    kind: 'range',
-    range: { kind: 'from', from: '\0' },
-    limit: 0,
-    revision: 0,
-    sortOrder: 'none',
-    sortTarget: 'key',
-    keysOnly: false,
-    countOnly: false,
-    minModRevision: 0,
-    maxModRevision: 0,
-    minCreateRevision: 0,
-    maxCreateRevision: 0,
-  });
+  const { records } = store.range(range(all));
   const found = new Map(records.map((record) => [record.key, heldOf(record)]));
   for (const key of new Set([...found.keys(), ...expected.keys()])) {
     const [has, should] = [found.get(key), expected.get(key)].map((held) => JSON.stringify(held ?? null));

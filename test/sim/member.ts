@@ -7,7 +7,6 @@ import type { NodeOptions } from '../../src/node/flags.ts';
 import type { MemberIdentity } from '../../src/node/identity.ts';
 import type { KeyValues } from '../../src/node/kv.ts';
 import type { MemberDriver, Membership } from '../../src/node/membership.ts';
-import { compareIds } from '../../src/raft/membership.ts';
 import type { MemberId, RaftCommand } from '../../src/raft/types.ts';
 import type { DataPaths } from '../../src/storage/data-dir.ts';
 import { MemoryDisk } from '../storage/memory-disk.ts';
@@ -21,8 +20,6 @@ const root = '/data';
 /** As in node/member.ts, where it is tied to the election timeout as well. */
 const requestTimeoutOf = (electionMs: number): number => 500 + 2 * electionMs;
 const publishAgainMs = 300;
-const nudgeEveryMs = 100;
-const nudgeForMs = 1000;
 const fullPauseMs = 200;
 /** A calendar may be off by an hour, and another hour after a restart. */
 const skewMs = 3_600_000;
@@ -189,7 +186,7 @@ export class Member {
       onFatal: (error) => world.stopped(this, error),
       observe: (command) => this.#observe(command),
     });
-    const memberDriver = this.#memberDriver(driver, identity);
+    const memberDriver = product.memberDriver.memberDriverOf(driver, identity, () => world.connected(this));
     const membership = new product.membership.Membership({
       driver: memberDriver,
       keyValues,
@@ -201,7 +198,7 @@ export class Member {
     });
     this.running = { wal, driver, keyValues, membership, memberDriver, identity };
     driver.start(this.#outgoing());
-    this.#quicken(this.running);
+    new product.firstElection.FirstElection({ driver: memberDriver, campaign: () => driver.campaign() }).begin();
     let isRemoved = false;
     const onMembers = (): void => {
       if (isRemoved || !keyValues.book.wasRemoved(identity.memberId)) return;
@@ -261,37 +258,6 @@ export class Member {
       },
       openSnapshotChannel: (to) => world.openChannel(this, to),
     };
-  }
-
-  /** As in node/member.ts. */
-  #memberDriver(driver: Driver, { clusterId, memberId }: MemberIdentity): MemberDriver {
-    return {
-      clusterId,
-      memberId,
-      term: () => driver.term,
-      commitIndex: () => driver.commit,
-      leaderId: () => driver.leader ?? undefined,
-      configuration: () => driver.configuration,
-      status: () => driver.status(),
-      propose: (data, lost, awaited) => driver.proposals.propose(data, lost, awaited),
-      change: (change, lost, awaited) => driver.proposals.propose(change, lost, awaited),
-      linearize: () => driver.reads.linearize(),
-      transferLeadership: (to) => driver.transfers.handOver(to),
-      takeSnapshot: () => driver.snapshots.snapshotter.take().then(() => {}),
-      connected: () => this.#world.connected(this),
-    };
-  }
-
-  /** Nobody waits for an election timeout where a cluster starts: as in node/member.ts. */
-  #quicken({ driver }: Running): void {
-    const { clock } = this.#world;
-    const until = clock.now + nudgeForMs;
-    const nudge = setInterval(() => {
-      const there = [this.id!, ...this.#world.connected(this)].filter((id) => driver.configuration.voters.includes(id));
-      const enough = 2 * there.length > driver.configuration.voters.length;
-      if (driver.leader !== null || clock.now > until) clearInterval(nudge);
-      else if (enough && there.sort(compareIds)[0] === this.id) driver.campaign();
-    }, nudgeEveryMs);
   }
 
   /** As in node/member.ts. */
