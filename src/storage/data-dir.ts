@@ -42,8 +42,7 @@ export async function lockDataDir(paths: DataPaths): Promise<DataLock> {
   try {
     const root = resolve(paths.root);
     const made = await mkdir(root, { recursive: true, mode: 0o700 });
-    // Whatever was made here, or renamed by a process that died before it was durable.
-    await syncAnew(realDisk, root);
+    await settleRoot(paths);
     for (let at = root; made !== undefined && at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at));
   } catch (error) {
     throw new StorageError(
@@ -70,6 +69,9 @@ export async function lockDataDir(paths: DataPaths): Promise<DataLock> {
   const held = database;
   return { release: () => held.close() };
 }
+
+/** Whatever was made here, or renamed by a process that died before it was durable, is durable from here on. */
+export const settleRoot = (paths: DataPaths, disk = realDisk): Promise<void> => syncAnew(disk, resolve(paths.root));
 
 /** Whether a member ever lived here. */
 export async function holdsMember(paths: DataPaths, disk = realDisk): Promise<boolean> {

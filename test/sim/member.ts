@@ -144,6 +144,7 @@ export class Member {
       process: world.nextProcess++,
     };
     const paths = this.#paths;
+    await product.dataDir.settleRoot(paths, disk);
     if (!(await product.dataDir.holdsMember(paths, disk))) {
       await product.bootstrap.makeDataDir(paths, await this.#identity(), open);
     }
