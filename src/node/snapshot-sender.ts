@@ -54,13 +54,17 @@ export async function sendSnapshot(options: SendOptions): Promise<void> {
       signal.throwIfAborted();
       if (!(error instanceof BrokenError) || performance.now() - movedAt > giveUpAfterMs) throw error;
     }
-    await pause(signal);
+    await pause(pauseMs, signal);
   }
 }
 
-/** Rejects with the signal's reason when it is aborted. */
-function pause(signal: AbortSignal): Promise<void> {
+/** In milliseconds. Rejects with the signal's reason when it is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason as Error);
+      return;
+    }
     const onAbort = (): void => {
       clearTimeout(timer);
       reject(signal.reason as Error);
@@ -68,7 +72,7 @@ function pause(signal: AbortSignal): Promise<void> {
     const timer = setTimeout(() => {
       signal.removeEventListener('abort', onAbort);
       resolve();
-    }, pauseMs);
+    }, ms);
     signal.addEventListener('abort', onAbort, { once: true });
   });
 }

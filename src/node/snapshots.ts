@@ -21,7 +21,7 @@ import type { KeyValues } from './kv.ts';
 import type { TransferCounters } from './snapshot-header.ts';
 import { realClock, SnapshotOutbox } from './snapshot-outbox.ts';
 import { SnapshotReceiver, type Verdict } from './snapshot-receiver.ts';
-import { sendSnapshot } from './snapshot-sender.ts';
+import { pause, sendSnapshot } from './snapshot-sender.ts';
 import { Snapshotter } from './snapshotter.ts';
 
 const stops = { wanted: false, reason: 'the member stops' } as const satisfies Verdict;
@@ -166,26 +166,9 @@ export class Snapshots {
       log.warn('could not send a snapshot', { to, error });
     }
     this.#outbox.clearUsed();
-    if (!ok) await this.#pause();
+    // Not when the member stops.
+    if (!ok) await pause(this.#options.sendAgainAfterMs ?? sendAgainAfterMs, this.#stopping.signal).catch(() => {});
     step({ type: 'snapshotSent', to, ok });
-  }
-
-  /** Ends early when the member stops. */
-  #pause(): Promise<void> {
-    const { signal } = this.#stopping;
-    return new Promise((resolve) => {
-      if (signal.aborted) {
-        resolve();
-        return;
-      }
-      const end = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', end);
-        resolve();
-      };
-      const timer = setTimeout(end, this.#options.sendAgainAfterMs ?? sendAgainAfterMs);
-      signal.addEventListener('abort', end);
-    });
   }
 
   /** A member wants to send one on this channel. */

@@ -5,6 +5,7 @@
 import { membersOf } from '../../src/raft/configuration.ts';
 import { decodeConfiguration, equalConfigurations } from '../../src/raft/membership.ts';
 import type { Configuration, Entry, Message, RaftCommand, SnapshotMeta } from '../../src/raft/types.ts';
+import { isConfiguration, majorities } from './majorities.ts';
 import { type Member, overwrite, text } from './member.ts';
 
 export class SafetyViolation extends Error {}
@@ -15,8 +16,6 @@ type Persist = Extract<RaftCommand, { type: 'persist' }>;
 function content({ kind, data }: Entry): string {
   return kind === 'configuration' ? (decodeConfiguration(data)?.context ?? '') : text(data);
 }
-
-const isConfiguration = ({ kind }: Entry): boolean => kind === 'configuration';
 
 /** What a member may say only when it is durable: a candidacy, a vote, an acknowledgement. */
 function isPromise(message: Message): boolean {
@@ -30,13 +29,6 @@ function isPromise(message: Message): boolean {
     default:
       return false;
   }
-}
-
-/** More than half of both halves satisfy it. */
-function majorities(configuration: Configuration, holds: (id: string) => boolean): boolean {
-  return [configuration.voters, configuration.votersOutgoing].every(
-    (half) => half.length === 0 || 2 * half.filter(holds).length > half.length,
-  );
 }
 
 export class Invariants {

@@ -5,6 +5,7 @@
 import { decodeConfiguration, equalConfigurations } from '../../src/raft/membership.ts';
 import type { Configuration, Entry, Message, RaftCommand, RaftStatus, SnapshotMeta } from '../../src/raft/types.ts';
 import type { SnapshotMark } from '../../src/storage/types.ts';
+import { isConfiguration, majorities } from '../raft/majorities.ts';
 import type { CoreLog } from './core-log.ts';
 import type { DurableLog } from './durable.ts';
 import { Violation } from './violation.ts';
@@ -37,13 +38,6 @@ interface Reign {
   readonly inherited: number;
   last: number | undefined;
   checked: number;
-}
-
-const isConfiguration = ({ kind }: Entry): boolean => kind === 'configuration';
-
-/** More than half of both halves satisfy it. */
-function majorities({ voters, votersOutgoing }: Configuration, holds: (id: string) => boolean): boolean {
-  return [voters, votersOutgoing].every((half) => half.length === 0 || 2 * half.filter(holds).length > half.length);
 }
 
 const same = (one: Uint8Array, other: Uint8Array): boolean => Buffer.compare(one, other) === 0;
