@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { expectArchive } from '../../src/archive/check.ts';
 import { describeArchive } from '../../src/archive/describe.ts';
 import { extractState, verifyArchiveFile, writeAside } from '../../src/archive/file.ts';
+import type { MemoryInUse } from './memory.ts';
 import { archiveOf, goodPieces, sampleState, verdict, verify, written } from './samples.ts';
 
 let folder: string;
@@ -63,13 +64,7 @@ describe('an archive in a file', () => {
     const child = join(import.meta.dirname, 'large-state.ts');
     const argv = ['--disable-warning=ExperimentalWarning', '--expose-gc', child, path, String(200 * 1000 * 1000)];
     const { stdout } = await promisify(execFile)(process.execPath, argv);
-    const { size, same, start, most, samples } = JSON.parse(stdout) as {
-      size: number;
-      same: boolean;
-      start: number;
-      most: number;
-      samples: number;
-    };
+    const { size, same, start, most, samples } = JSON.parse(stdout) as MemoryInUse & { size: number; same: boolean };
     expect([size, same]).toEqual([200_000_000, true]);
     expect(samples).toBeGreaterThan(10);
     expect((most - start) / 1e6).toBeLessThan(50);

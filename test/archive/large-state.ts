@@ -2,12 +2,12 @@ import { randomFillSync } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { verifyArchiveFile, writeAll } from '../../src/archive/file.ts';
 import { writeArchive } from '../../src/archive/write.ts';
+import { memoryInUse } from './memory.ts';
 import { modifiedAt, sampleMeta } from './samples.ts';
 
 /**
- * Run as a process of its own, with --expose-gc: writes and verifies an archive of a large state, and prints the memory
- * in use at the start and at most. Memory in use is what is left after a collection: how much garbage lies about before
- * one is up to the machine.
+ * Run as a process of its own, with --expose-gc: writes and verifies an archive of a large state, and prints the memory in
+ * use at the start and at most.
  */
 const [path = '', size = '0'] = process.argv.slice(2);
 const total = Number(size);
@@ -21,32 +21,14 @@ async function* state(): AsyncGenerator<Uint8Array> {
   }
 }
 
-function inUse(): number {
-  globalThis.gc?.();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-}
-
-const start = inUse();
-let most = start;
-let samples = 0;
-const sampling = setInterval(() => {
-  most = Math.max(most, inUse());
-  samples += 1;
-}, 100);
-const writing = writeArchive(sampleMeta(total), state(), { modifiedAt, level: 1 });
-const file = await open(path, 'w');
-for await (const chunk of writing.chunks) await writeAll(file, chunk);
-await file.close();
-const verified = await verifyArchiveFile(path);
+let outcome = {};
+const memory = await memoryInUse(async () => {
+  const writing = writeArchive(sampleMeta(total), state(), { modifiedAt, level: 1 });
+  const file = await open(path, 'w');
+  for await (const chunk of writing.chunks) await writeAll(file, chunk);
+  await file.close();
+  const verified = await verifyArchiveFile(path);
+  outcome = { size: verified.meta.size, same: verified.checksum === writing.summary().checksum };
+});
 await rm(path);
-clearInterval(sampling);
-console.log(
-  JSON.stringify({
-    size: verified.meta.size,
-    same: verified.checksum === writing.summary().checksum,
-    start,
-    most,
-    samples,
-  }),
-);
+console.log(JSON.stringify({ ...outcome, ...memory }));

@@ -4,10 +4,11 @@ import { crc32 } from 'node:zlib';
 import { convertToFile } from '../../../src/archive/convert.ts';
 import { writeAll } from '../../../src/archive/file.ts';
 import { openSource } from '../../../src/archive/sources/open.ts';
+import { memoryInUse } from '../memory.ts';
 
 /**
- * Run as a process of its own: converts a goraft file whose state, or whose path, has so many bytes, and prints the memory
- * that it took and what came of it.
+ * Run as a process of its own, with --expose-gc: converts a goraft file whose state, or whose path, has so many bytes, and
+ * prints what came of it and the memory in use at the start and at most.
  */
 const [field = 'state', path = '', size = '0'] = process.argv.slice(2);
 const piece = Buffer.from(randomBytes(3 * 1024).toString('base64'));
@@ -27,14 +28,15 @@ await put(after ?? piece);
 await file.write(checksum.toString(16).padStart(8, '0'), 0);
 await file.close();
 
-const start = process.memoryUsage.rss();
 let outcome: unknown;
-try {
-  const summary = await convertToFile(await openSource(path), `${path}.snap`, { now: new Date(0) });
-  outcome = summary.meta.size === pieces * 3 * 1024;
-} catch (error) {
-  outcome = (error as { code?: unknown }).code;
-}
+const memory = await memoryInUse(async () => {
+  try {
+    const summary = await convertToFile(await openSource(path), `${path}.snap`, { now: new Date(0) });
+    outcome = summary.meta.size === pieces * 3 * 1024;
+  } catch (error) {
+    outcome = (error as { code?: unknown }).code;
+  }
+});
 await rm(path);
 await rm(`${path}.snap`, { force: true });
-console.log(JSON.stringify({ outcome, start, most: process.resourceUsage().maxRSS * 1024 }));
+console.log(JSON.stringify({ outcome, ...memory }));
