@@ -13,8 +13,8 @@ await build({
   outExtension: { '.js': '.mjs' },
   bundle: true,
   splitting: true,
-  minify: true,
-  keepNames: true,
+  minifyWhitespace: true,
+  minifySyntax: true,
   platform: 'node',
   // ES modules where a package has them: smaller chunks, and names that survive a lazy import.
   mainFields: ['module', 'main'],

@@ -182,8 +182,18 @@ async function runBuildah(
     TMPDIR: dirname(archive),
   };
   const storageFlags = ['--root', join(storage, 'storage'), '--runroot', join(storage, 'run')];
+  // For a RUN step buildah starts itself again without its environment, so its libraries are found by a cache of the linker's
+  // that stands in for the machine's, in a mount namespace of its own.
+  const libraries = join(config, 'ld.so');
+  writeFileSync(`${libraries}.conf`, `${LD_LIBRARY_PATH.replaceAll(':', '\n')}\ninclude /etc/ld.so.conf\n`);
+  await run('/sbin/ldconfig', ['-X', '-C', `${libraries}.cache`, '-f', `${libraries}.conf`]);
+  const script = `mount --bind '${libraries}.cache' /etc/ld.so.cache && exec buildah "$@"`;
   const call = (args: readonly string[]) =>
-    run('buildah', [...storageFlags, ...args], { env, cwd: context, failure: 'BUILD_FAILED' });
+    run('unshare', ['--mount', 'sh', '-c', script, 'buildah', ...storageFlags, ...args], {
+      env,
+      cwd: context,
+      failure: 'BUILD_FAILED',
+    });
   const policy = ['--signature-policy', join(config, 'policy.json')];
   const key = createHash('sha256')
     .update(readFileSync(base).subarray(0, 1 << 20))
