@@ -92,16 +92,20 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     return known;
   };
 
-  /** A claim that was made anew has a disk of its own: what its namesake left is gone with that one. */
+  /** A claim is bound before its pod starts. One that was made anew has a disk of its own: what its namesake left is gone. */
   const claims = new Map<string, string>();
   const provision = async (pod: Live<Pod>): Promise<void> => {
     const spec = pod.spec as { volumes?: { persistentVolumeClaim?: { claimName: string } }[] };
     for (const { persistentVolumeClaim } of spec.volumes ?? []) {
       const name = persistentVolumeClaim?.claimName;
       if (name === undefined) continue;
-      const uid = (await client.find(persistentVolumeClaims, { namespace, name }))?.metadata.uid ?? '';
+      const claim = await client.find(persistentVolumeClaims, { namespace, name });
+      const uid = claim?.metadata.uid ?? '';
       if (claims.has(name) && claims.get(name) !== uid) disks.delete(name);
       claims.set(name, uid);
+      if (claim?.status?.phase !== 'Pending') continue;
+      const status = { phase: 'Bound', capacity: claim.spec.resources?.requests } as const;
+      await client.patch(persistentVolumeClaims, { namespace, name }, { status }, { subresource: 'status' });
     }
   };
 

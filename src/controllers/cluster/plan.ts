@@ -322,9 +322,14 @@ function applies(objects: ClusterObjects, children: ClusterObserved['children'])
   });
 }
 
+/**
+ * A claim without a volume holds nothing to be marked, and to write to it now would be to cross Kubernetes' own writes: what it
+ * then tries again comes so late that the kubelet finds the claim unbound, and waits ten seconds more.
+ */
 function marks({ cluster, disks }: ClusterObserved, token: string, known: readonly DiskMark[]): ClusterAction[] {
   return disks
     .filter(({ metadata }) => isDisk(cluster, metadata.name) && metadata.deletionTimestamp === undefined)
+    .filter(({ status }) => status?.phase !== 'Pending')
     .flatMap(({ metadata: { name, annotations } }): ClusterAction[] => {
       const member = known.find(({ disk }) => disk === name)?.member;
       const added: Record<string, string> = {

@@ -131,6 +131,15 @@ describe('a new cluster', () => {
     expect(events(observed)).toEqual(expect.arrayContaining(['Formed', 'MembersReady']));
   });
 
+  test('a claim that has no volume yet is not written to: Kubernetes is about to', () => {
+    const { disks, ...observed } = running({ formed: false });
+    const [first, ...others] = disks;
+    const pending = { ...first!, status: { phase: 'Pending' as const } };
+    expect(kinds({ ...observed, disks: [pending, ...others] }).filter((kind) => kind === 'markDisk')).toHaveLength(2);
+    const bound = { ...first!, status: { phase: 'Bound' as const } };
+    expect(kinds({ ...observed, disks: [bound, ...others] }).filter((kind) => kind === 'markDisk')).toHaveLength(3);
+  });
+
   test('two of three ready do not form it', () => {
     const observed = running({ formed: false });
     const pods = observed.pods.with(1, memberPod('c', 1, { ready: false }));
