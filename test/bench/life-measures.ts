@@ -121,22 +121,36 @@ function lifeRow(rounds: readonly Round[], engine: EngineName, { key, words, uni
 /** How many times as long a start may take in a crowd: "the same", with what two starts of one kind differ by. */
 export const crowdTimes = 1.2;
 
+/** Seconds of each round; nothing where a start failed. */
+export interface Crowd {
+  readonly alone: readonly (number | undefined)[];
+  readonly crowded: readonly (number | undefined)[];
+}
+
 export interface CrowdRow {
   readonly alone: string;
   readonly crowded: string;
   readonly ratio: string;
+  /** The bare StatefulSet's ratio: what Kubernetes itself, its scheduler above all, has to do with forty clusters' pods. */
+  readonly beside: string;
+  readonly atMost: string;
   readonly verdict: Verdict;
 }
 
-/** Seconds of each round; nothing where a start failed. */
-export function crowdRow(alone: readonly (number | undefined)[], crowded: readonly (number | undefined)[]): CrowdRow {
-  const ratio = medianOfAll(crowded.map((seconds, n) => ratioOf(seconds, alone[n])));
+/** What the crowd costs the bare StatefulSet is not asked of the operator, but only that. */
+export function crowdRow(ours: Crowd, bare: Crowd): CrowdRow {
+  const [ratio, beside] = [ours, bare].map(({ alone, crowded }) =>
+    medianOfAll(crowded.map((seconds, n) => ratioOf(seconds, alone[n]))),
+  );
+  const atMost = beside === undefined ? undefined : crowdTimes * Math.max(1, beside);
   const show = (figure: number | undefined) => figure?.toFixed(2) ?? '';
   return {
-    alone: show(medianOfAll(alone)),
-    crowded: show(medianOfAll(crowded)),
+    alone: show(medianOfAll(ours.alone)),
+    crowded: show(medianOfAll(ours.crowded)),
     ratio: show(ratio),
-    verdict: judged(ratio, crowdTimes),
+    beside: show(beside),
+    atMost: atMost === undefined ? '' : `x ${atMost.toFixed(2)}`,
+    verdict: atMost === undefined ? 'failed' : judged(ratio, atMost),
   };
 }
 

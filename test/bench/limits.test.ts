@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { bareEngines, crowdRow, lifeRows, type Round } from './life-measures.ts';
+import { bareEngines, type Crowd, crowdRow, lifeRows, type Round } from './life-measures.ts';
 import { holds, judged, medianOfAll, summary } from './limits.ts';
 
 const figures = (of: Record<string, number>) => new Map(Object.entries(of));
@@ -59,11 +59,18 @@ describe('the limits of a bench', () => {
     expect(bareEngines(['Etcd'], undefined)).toEqual(['Etcd']);
   });
 
-  test('in a crowd a start takes as long as alone, with what two starts differ by', () => {
-    expect(crowdRow([4, 5, 6], [4.8, 5, 6])).toMatchObject({ ratio: '1.00', verdict: 'yes' });
-    expect(crowdRow([4, 4], [5, 5])).toMatchObject({ ratio: '1.25', verdict: 'NO' });
-    expect(crowdRow([4, 4], [5, undefined])).toMatchObject({ ratio: '', verdict: 'failed' });
-    expect(crowdRow([], [])).toMatchObject({ verdict: 'failed' });
+  test('in a crowd a start takes as long as alone, with what two starts differ by and what the crowd costs a bare one', () => {
+    const bare = { alone: [2, 2], crowded: [2, 1.8] };
+    const verdict = (alone: number[], crowded: (number | undefined)[], beside: Crowd = bare) =>
+      crowdRow({ alone, crowded }, beside);
+    expect(verdict([4, 5, 6], [4.8, 5, 6])).toMatchObject({ ratio: '1.00', atMost: 'x 1.20', verdict: 'yes' });
+    expect(verdict([4, 4], [5, 5])).toMatchObject({ ratio: '1.25', beside: '0.95', verdict: 'NO' });
+    const slow = { alone: [2], crowded: [3] };
+    expect(verdict([4], [7], slow)).toMatchObject({ ratio: '1.75', beside: '1.50', atMost: 'x 1.80', verdict: 'yes' });
+    expect(verdict([4], [7.4], slow)).toMatchObject({ verdict: 'NO' });
+    expect(verdict([4, 4], [5, undefined])).toMatchObject({ ratio: '', verdict: 'failed' });
+    expect(verdict([4], [4], { alone: [2], crowded: [undefined] })).toMatchObject({ verdict: 'failed' });
+    expect(verdict([], [])).toMatchObject({ verdict: 'failed' });
   });
 
   test('one line says how many limits did not hold', () => {
