@@ -11,11 +11,12 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { KubeClient } from '../../src/kube/contract.ts';
 import { isNotFound } from '../../src/kube/errors.ts';
-import { configMaps, type Pod, persistentVolumeClaims, pods } from '../../src/kube/kinds.ts';
+import { configMaps, type Pod, pods } from '../../src/kube/kinds.ts';
 import type { Live } from '../../src/kube/objects.ts';
 import { createReflector } from '../../src/kube/reflector.ts';
 import { createLog } from '../../src/log.ts';
 import { secretVolumes } from './stand-in-secrets.ts';
+import { standInVolumes } from './stand-in-volumes.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const main = join(root, 'src/main.ts');
@@ -92,20 +93,17 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
     return known;
   };
 
-  /** A claim is bound before its pod starts. One that was made anew has a disk of its own: what its namesake left is gone. */
+  /** A claim that was made anew has a disk of its own: what its namesake left is gone with that one. */
   const claims = new Map<string, string>();
+  const volumes = standInVolumes(client, namespace, stop.signal);
   const provision = async (pod: Live<Pod>): Promise<void> => {
     const spec = pod.spec as { volumes?: { persistentVolumeClaim?: { claimName: string } }[] };
     for (const { persistentVolumeClaim } of spec.volumes ?? []) {
       const name = persistentVolumeClaim?.claimName;
       if (name === undefined) continue;
-      const claim = await client.find(persistentVolumeClaims, { namespace, name });
-      const uid = claim?.metadata.uid ?? '';
+      const uid = await volumes.bound(name);
       if (claims.has(name) && claims.get(name) !== uid) disks.delete(name);
       claims.set(name, uid);
-      if (claim?.status?.phase !== 'Pending') continue;
-      const status = { phase: 'Bound', capacity: claim.spec.resources?.requests } as const;
-      await client.patch(persistentVolumeClaims, { namespace, name }, { status }, { subresource: 'status' });
     }
   };
 
@@ -350,6 +348,7 @@ export function standInNode(client: KubeClient, namespace: string): StandInNode 
       for (const name of [...running.keys()]) halt(name);
       await watching;
       await Promise.all(pending);
+      await volumes.stop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
