@@ -65,6 +65,12 @@ async function verdict(...operations: Operation[]): Promise<string> {
   return doubts[0]?.verdict ?? 'Ok';
 }
 
+test('a dozen writes of which nobody knows what came are decided: their orders do not all have states of their own', async () => {
+  const lost = Array.from({ length: 12 }, (_, n) => open(n, puts(`${n}`, n % 3)));
+  expect(await verdict(...lost, read(20, 21, 7))).toBe('Ok');
+  expect(await verdict(...lost, read(20, 21, 7, seen('9', 6)), read(22, 23, 7))).toBe('Illegal');
+}, 180_000);
+
 describe('histories that are linearizable', () => {
   test.each<[string, Operation[]]>([
     [

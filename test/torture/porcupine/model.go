@@ -75,13 +75,15 @@ type record struct {
 type cell struct {
 	value                string
 	create, mod, version int64
-	// after is what an unknown mod is greater than.
+	// after is what an unknown mod is greater than: a revision that somebody was told, so that it is the same in whichever order
+	// the writes without an answer are tried. Nine of them would else have as many states as there are orders.
 	after int64
 }
 
-// state is comparable. The store's revision is at least `revision`.
+// state is comparable. The store's revision is at least `revision`, of which `told` is what somebody was told.
 type state struct {
 	revision int64
+	told     int64
 	cells    [maxKeys]cell
 }
 
@@ -169,7 +171,7 @@ func (s state) run(actions []action, told *answer) (state, bool) {
 			if c.version == 0 {
 				c.create = revision
 			}
-			c.value, c.mod, c.after = a.Value, revision, before
+			c.value, c.mod, c.after = a.Value, revision, s.told
 			c.version++
 			changed = true
 		case "delete":
@@ -193,7 +195,7 @@ func (s state) run(actions []action, told *answer) (state, bool) {
 	case changed && revision <= before, revision < before:
 		return s, false
 	default:
-		s.revision = revision
+		s.revision, s.told = revision, revision
 	}
 	return s, true
 }
