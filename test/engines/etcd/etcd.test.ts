@@ -168,7 +168,7 @@ describe('etcd as an engine', () => {
   test('a member that is stopped but holds its port is told from one that has ended', async () => {
     const [first] = await settled();
     const name = members.find((each) => each !== first!.members.find(({ id }) => id === first!.leaderId)?.name)!;
-    process.kill(pods.pid(name), 'SIGSTOP');
+    await pods.freeze(name);
     try {
       expect(await reason(pods.engine.status(pods.endpoint(name), { timeoutMs: 800 }))).toBe('timeout');
     } finally {

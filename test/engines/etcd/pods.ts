@@ -5,9 +5,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RaftClusterSpec } from '../../../src/api/cluster.ts';
 import { dataFolder } from '../../../src/engines/containers.ts';
 import type { Endpoint, MemberArchive } from '../../../src/engines/engine.ts';
@@ -85,6 +86,15 @@ export class Pods {
 
   pid(name: string): number {
     return this.#running.get(name)!.pid!;
+  }
+
+  /** Stops its process where it is, and resolves when every thread stands still: on a busy machine they go on for a while. */
+  async freeze(name: string): Promise<void> {
+    const pid = this.pid(name);
+    process.kill(pid, 'SIGSTOP');
+    const threads = `/proc/${pid}/task`;
+    const stands = (thread: string) => /^State:\tT/m.test(readFileSync(join(threads, thread, 'status'), 'utf8'));
+    while (!readdirSync(threads).every(stands)) await delay(5);
   }
 
   /** All init containers of a pod in turn; the first that fails ends it, as the kubelet would see it. */
