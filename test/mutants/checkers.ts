@@ -129,7 +129,7 @@ export const checkers: Readonly<Record<CheckerName, (folder: string, mutant: Mut
   snapshots: (folder) => tests('snapshots', folder, ['snapshot-crash.test', 'snapshots-fuzz.test', 'recover.test']),
   cluster: (folder, { shows }) => {
     const program = ['test/sim/sim.ts', '--source', join(folder, 'src'), '--no-shrink', '--processes', '1'];
-    return seeds('cluster', 400, shows ?? /./, (from, count) =>
+    return seeds('cluster', 1600, shows ?? /./, (from, count) =>
       seek('cluster', [...program, '--from', `${from}`, '--seeds', `${count}`], root),
     );
   },
