@@ -142,7 +142,7 @@ function stateOf(
     case 'refused':
     case 'unreachable':
     case 'interrupted':
-      return { state: 'Dead', message: `it cannot be reached: ${said}` };
+      return { state: away, message: `it cannot be reached: ${said}` };
     case 'tls':
       return { state: 'Dead', message: `its certificates do not fit: ${said}` };
   }

@@ -67,6 +67,12 @@ describe('how a member is', () => {
       'Hung',
     ],
     ['nobody listens any more', { view: silent('refused') }, 'Dead', /cannot be reached/],
+    [
+      'before the cluster has formed nobody listens yet',
+      { view: silent('refused'), formed: false },
+      'Starting',
+      /cannot be reached/,
+    ],
     ['its machine is gone', { view: silent('unreachable') }, 'Dead'],
     ['its certificates do not fit', { view: silent('tls') }, 'Dead', /certificates/],
     ['it has no pod', { pod: null, view: null }, 'Dead', /pod is not there/],
