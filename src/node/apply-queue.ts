@@ -30,6 +30,7 @@ export class ApplyQueue {
   readonly #options: ApplyQueueOptions;
   readonly #tasks: Task[] = [];
   #running = false;
+  #ended: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(options: ApplyQueueOptions) {
@@ -40,14 +41,16 @@ export class ApplyQueue {
     this.#tasks.push(task);
     if (this.#running || this.#stopped) return;
     this.#running = true;
-    this.#run().catch((error: unknown) => {
+    this.#ended = this.#run().catch((error: unknown) => {
       this.#stopped = true;
       this.#options.onFailure(error);
     });
   }
 
-  stop(): void {
+  /** Resolves when what is under way has ended: the state machine is left alone then. */
+  stop(): Promise<void> {
     this.#stopped = true;
+    return this.#ended;
   }
 
   /** Runs without waiting for as long as nothing takes long: the common batch is applied within the turn it came in. */
@@ -58,7 +61,7 @@ export class ApplyQueue {
         if (rest) await rest;
       } else {
         await this.#options.install(task.meta, task.durable);
-        this.#options.onInstalled(task.meta);
+        if (!this.#stopped) this.#options.onInstalled(task.meta);
       }
     }
     this.#running = false;

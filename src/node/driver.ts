@@ -228,13 +228,12 @@ export class Driver {
     this.#step({ type: 'ended', member });
   }
 
-  /** Stops acting; what was acknowledged is durable already. */
+  /** Stops acting; what was acknowledged is durable already. Resolves when disk and state machine are left alone. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#ticker);
-    this.#applyQueue.stop();
     this.transfers.abandon();
-    await this.snapshots.stop();
+    await Promise.all([this.#applyQueue.stop(), this.snapshots.stop()]);
   }
 
   #tick(): void {
@@ -409,7 +408,7 @@ export class Driver {
     if (this.#stopped) return;
     this.#stopped = true;
     clearInterval(this.#ticker);
-    this.#applyQueue.stop();
+    void this.#applyQueue.stop();
     this.#options.onFatal(error);
   }
 }

@@ -129,6 +129,7 @@ export class Snapshots {
     this.#outbox.stop();
     for (const meta of [...this.#asked.keys()]) this.#answer(meta, stops);
     await Promise.all([this.snapshotter.stop(), this.#receiver.stop()]);
+    await this.#compaction.catch(() => {});
   }
 
   onApplied(bytes: number): void {
@@ -201,7 +202,7 @@ export class Snapshots {
     if (!stored) throw new Error(`the snapshot at ${meta.index} that was just stored is gone`);
     const snapshot = await store.open(stored.id);
     try {
-      await keyValues.restore(snapshot.read());
+      await keyValues.restore(until(this.#stopping.signal, snapshot.read()));
     } finally {
       await snapshot.close();
     }
@@ -280,5 +281,13 @@ export class Snapshots {
   #answer(meta: SnapshotMeta, verdict: Verdict): void {
     this.#asked.get(meta)?.(verdict);
     this.#asked.delete(meta);
+  }
+}
+
+/** Loading a large one would outlast the patience of who stops the member. */
+async function* until(signal: AbortSignal, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    signal.throwIfAborted();
+    yield chunk;
   }
 }

@@ -293,6 +293,25 @@ describe('an own snapshot', () => {
     await expect(member.take()).resolves.toMatchObject({ index: member.raft.status().applied });
   });
 
+  test("a member that stops waits until no more of its log is removed: its folder may be another process's next", async () => {
+    const member = await newMember();
+    for (let i = 0; i < 5; i++) await member.put(`key-${i}`);
+    await member.take();
+    const [begun, held, told] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), [] as string[]];
+    member.wal.release = async () => {
+      begun.resolve();
+      await held.promise;
+      told.push('removed');
+    };
+    void member.snapshots.compact(member.raft.lastIndex);
+    await begun.promise;
+    const stopped = member.snapshots.stop().then(() => told.push('stopped'));
+    await settled();
+    held.resolve();
+    await stopped;
+    expect(told).toEqual(['removed', 'stopped']);
+  });
+
   test('D13 HR-20 right after a change of the members it can be taken on an idle cluster: the change is applied like everything else', async () => {
     const member = await newMember();
     await member.put('key');
@@ -567,5 +586,35 @@ describe('what comes from the leader', () => {
     queue.push({ type: 'apply', entries: [] });
     await until(() => failures.length > 0);
     expect(failures).toMatchObject([{ code: 'MVCC_SNAPSHOT_CORRUPT' }]);
+  });
+
+  test('a member that stops meanwhile ends loading it, and touches neither its log nor whom it knows after that: the next start does it', async () => {
+    const leader = await newMember();
+    for (let i = 0; i < 5; i++) await leader.put(`key-${i}`);
+    const member = await newMember(['a', 'b', 'c']);
+    const { meta } = messageAt(50);
+    const sink = await member.store.create({ version: 1, ...meta });
+    for (const slice of leader.keyValues.snapshot().slices()) await sink.write(slice);
+    await sink.close();
+    const told: string[] = [];
+    member.keyValues.watchMembers(() => told.push('other members'));
+    const queue = new ApplyQueue({
+      stateMachine: member.keyValues,
+      onEntry: () => {},
+      onApplied: () => {},
+      install: (meta, durable) => member.snapshots.install(meta, durable),
+      onInstalled: () => told.push('installed'),
+      onFailure: (error) => told.push((error as Error).message),
+    });
+    const recorded = Promise.withResolvers<void>();
+    queue.push({ type: 'install', meta, durable: recorded.promise });
+    const stopped = Promise.all([queue.stop(), member.snapshots.stop()]).then(() => told.push('stopped'));
+    await settled();
+    expect(told).toEqual([]);
+    recorded.resolve();
+    await stopped;
+    expect(told).toEqual(['the member stops', 'stopped']);
+    expect(member.keyValues.keys).toBe(0);
+    expect(member.messages()).not.toContain('compacting the log');
   });
 });

@@ -81,7 +81,12 @@ async function torture({ minutes, seed, sizes }: Options, signal: AbortSignal): 
       if (result.problems.length > 0) {
         isKept = true;
         const again = `--seed ${seed + n} --members ${members} --minutes ${(minutes / rounds).toFixed(2)}`;
-        say('', ...result.problems, '', `FAILED, as said above: histories, logs and disks are kept in ${own} (${again})`);
+        say(
+          '',
+          ...result.problems,
+          '',
+          `FAILED, as said above: histories, logs and disks are kept in ${own} (${again})`,
+        );
         return 1;
       }
       results.push(result as RoundResult);
