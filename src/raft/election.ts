@@ -164,8 +164,10 @@ export function countAnswer(core: Core, message: VoteResponse): void {
   recordVote(core, message.from, message.granted);
 }
 
+/** The first answer counts; but who grants a pre-vote may have refused an attempt before, in the same term, and told late. */
 function recordVote(core: Core, from: MemberId, granted: boolean): void {
-  if (core.votes.has(from)) return;
+  const mayChange = granted && core.role === 'preCandidate';
+  if (core.votes.has(from) && !mayChange) return;
   core.votes.set(from, granted);
   countVotes(core);
 }
