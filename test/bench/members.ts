@@ -1,11 +1,11 @@
 /** Three members as processes on loopback: ours or etcd's, with the same flags, since ours takes etcd's. */
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { EtcdClient } from '../../src/etcd/client.ts';
 import type { StatusResponse } from '../../src/etcd/gen/rpc.ts';
+import { freePorts } from '../ports.ts';
 import { kill, removeFolder, start, temporaryFolder } from './owned.ts';
 
 /** How one kind of member is started: `command` gets etcd's flags appended. */
@@ -26,21 +26,6 @@ interface Member {
   readonly flags: readonly string[];
   readonly log: string;
   process: ChildProcess;
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer().listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 function flagsOf(kind: string, folder: string, ports: readonly number[], n: number): string[] {

@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -11,20 +10,8 @@ import { EtcdClient } from '../../src/etcd/client.ts';
 import { EtcdError } from '../../src/etcd/errors.ts';
 import { type Single, startSingle } from '../etcd/single.ts';
 import { tool } from '../kubernetes/go-build.ts';
+import { freePorts } from '../ports.ts';
 import { anyCall, type Call } from './requests.ts';
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
-}
 
 interface RealEtcd {
   readonly client: EtcdClient;

@@ -18,7 +18,7 @@ interface Ended {
 }
 
 /** Far beyond what any of them takes: a mutant may run in circles. */
-const patienceMs = 240_000;
+const patienceMs = 600_000;
 
 const running = new Set<() => void>();
 

@@ -1,7 +1,8 @@
 /** Members that come, are promoted, move and go, as real processes driven through etcd's RPCs. */
 import { rm } from 'node:fs/promises';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { bytes, freePorts, idOf, run, TestCluster, type TestMember, textOf, until } from './members.ts';
+import { freePorts } from '../ports.ts';
+import { bytes, idOf, run, TestCluster, type TestMember, textOf, until } from './members.ts';
 
 let cluster: TestCluster | undefined;
 afterEach(async () => {
@@ -11,7 +12,14 @@ afterEach(async () => {
 
 async function started(size: number, flags: readonly string[] = []): Promise<TestCluster> {
   cluster = await TestCluster.create(size, flags);
-  return cluster.start();
+  await cluster.start();
+  // A voter that another one is not connected with yet is a reason to refuse changes.
+  const { members } = cluster;
+  await until('all are connected', async () => {
+    const connected = await Promise.all(members.map((member) => member.metric('raftsman_peers_connected')));
+    return connected.every((others) => others === size - 1);
+  });
+  return cluster;
 }
 
 const put = (member: TestMember, key: string, value = `value of ${key}`) =>

@@ -2,7 +2,8 @@
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { bytes, freePorts, TestCluster, type TestMember, until } from './members.ts';
+import { freePorts } from '../ports.ts';
+import { bytes, TestCluster, type TestMember, until } from './members.ts';
 import { PeerProxy } from './proxy.ts';
 
 let cluster: TestCluster | undefined;

@@ -9,7 +9,8 @@ import type { ClusterMember } from '../../src/node/identity.ts';
 import { dialUrl } from '../../src/node/secure.ts';
 import { type Peers, Transport, type TransportHandlers } from '../../src/node/transport.ts';
 import { asIndex, asMemberId, asTerm, type MemberId } from '../../src/raft/types.ts';
-import { freePorts, until } from './members.ts';
+import { freePorts } from '../ports.ts';
+import { until } from './members.ts';
 
 const running: Transport[] = [];
 afterEach(async () => {

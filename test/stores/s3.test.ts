@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { S3Store } from '../../src/stores/s3.ts';
 import type { S3Spec } from '../../src/stores/store.ts';
 import { collect, sampleState, stream, verdict } from '../archive/samples.ts';
+import { freePort } from '../ports.ts';
 import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
-import { freePort, type S3Server, startS3 } from './versitygw.ts';
+import { type S3Server, startS3 } from './versitygw.ts';
 
 const mebibyte = 1024 * 1024;
 let server: S3Server;
