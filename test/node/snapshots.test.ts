@@ -166,6 +166,21 @@ async function newMember(voters: readonly string[] = ['a'], { sendAgainAfterMs =
   };
 }
 
+/** Installs on this member what is stored there. */
+const queueOf = (
+  { keyValues, snapshots }: Awaited<ReturnType<typeof newMember>>,
+  onInstalled: () => void,
+  onFailure: (error: unknown) => void,
+): ApplyQueue =>
+  new ApplyQueue({
+    stateMachine: keyValues,
+    onEntry: () => {},
+    onApplied: () => {},
+    install: (meta, durable) => snapshots.install(meta, durable),
+    onInstalled,
+    onFailure,
+  });
+
 const messageAt = (index: number, term = 5): SnapshotMessage => ({
   type: 'snapshot',
   from: b,
@@ -574,14 +589,11 @@ describe('what comes from the leader', () => {
     await sink.write(Buffer.from('this is no state'));
     await sink.close();
     const failures: unknown[] = [];
-    const queue = new ApplyQueue({
-      stateMachine: member.keyValues,
-      onEntry: () => {},
-      onApplied: () => {},
-      install: (meta, durable) => member.snapshots.install(meta, durable),
-      onInstalled: () => failures.push('installed'),
-      onFailure: (error) => failures.push(error),
-    });
+    const queue = queueOf(
+      member,
+      () => failures.push('installed'),
+      (error) => failures.push(error),
+    );
     queue.push({ type: 'install', meta: messageAt(50).meta, durable: Promise.resolve() });
     queue.push({ type: 'apply', entries: [] });
     await until(() => failures.length > 0);
@@ -598,14 +610,11 @@ describe('what comes from the leader', () => {
     await sink.close();
     const told: string[] = [];
     member.keyValues.watchMembers(() => told.push('other members'));
-    const queue = new ApplyQueue({
-      stateMachine: member.keyValues,
-      onEntry: () => {},
-      onApplied: () => {},
-      install: (meta, durable) => member.snapshots.install(meta, durable),
-      onInstalled: () => told.push('installed'),
-      onFailure: (error) => told.push((error as Error).message),
-    });
+    const queue = queueOf(
+      member,
+      () => told.push('installed'),
+      (error) => told.push((error as Error).message),
+    );
     const recorded = Promise.withResolvers<void>();
     queue.push({ type: 'install', meta, durable: recorded.promise });
     const stopped = Promise.all([queue.stop(), member.snapshots.stop()]).then(() => told.push('stopped'));
