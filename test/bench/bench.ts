@@ -6,6 +6,7 @@ import { tool } from '../kubernetes/go-build.ts';
 import { toStderr } from '../kubernetes/progress.ts';
 import type { EngineName } from './bare.ts';
 import { withGround } from './ground.ts';
+import { benchJoin } from './join.ts';
 import { engineNames, measureNames } from './life-measures.ts';
 import { benchCrowd, benchIdle, benchLife } from './life-table.ts';
 import { holds, summary, type Verdict } from './limits.ts';
@@ -18,7 +19,7 @@ import { benchStartup } from './startup.ts';
 import { watchStolen } from './stolen.ts';
 
 const root = join(import.meta.dirname, '../..');
-const usage = `usage: bench.ts [puts] [cpu] [outage] [pause] [startup] [life] [idle] [crowd]
+const usage = `usage: bench.ts [puts] [cpu] [outage] [join] [pause] [startup] [life] [idle] [crowd]
                 [--rounds N] [--engine Embedded|Etcd]      (all but cpu, 5 rounds, both engines)
                 [--measure NAME,NAME]                      (of life: ${measureNames.join(', ')})
 
@@ -28,6 +29,7 @@ Three embedded members beside three of etcd, in turn, with the same flags:
   cpu       processor time per put of leader and followers at 64 clients: means something on a busy machine, too
   pause     the longest pause of a member's event loop while it takes, sends or installs a snapshot of 250 MB; once
   outage    time without an acknowledged write after kill -9 of the leader, and when leadership is moved on purpose
+  join      how soon a learner on an empty disk serves, with a short log and with a longer one
 On a local Kubernetes of its own (root):
   startup   from apply to all members ready, beside a bare StatefulSet
   life      both engines, beside bare StatefulSets of the same images: start, scale, a deleted follower, write outages,
@@ -87,6 +89,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
         rounds,
       }),
     ),
+  join: async (rounds) => unlimited(benchJoin([ours(), { name: 'etcd', command: [await tool('etcd')] }], rounds)),
   pause: () => unlimited(benchPause(ours())),
   startup: (rounds) => unlimited(startup(rounds)),
   life: benchLife,

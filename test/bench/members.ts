@@ -28,19 +28,38 @@ interface Member {
   process: ChildProcess;
 }
 
-function flagsOf(kind: string, folder: string, ports: readonly number[], n: number): string[] {
+/** Its urls for clients, peers and metrics. */
+interface Place {
+  readonly name: string;
+  readonly client: string;
+  readonly peer: string;
+  readonly metrics: string;
+}
+
+async function freePlaces(names: readonly string[]): Promise<Place[]> {
+  const ports = await freePorts(names.length * 3);
   const url = (port: number): string => `http://127.0.0.1:${ports[port]}`;
+  return names.map((name, n) => ({ name, client: url(n * 3), peer: url(n * 3 + 1), metrics: url(n * 3 + 2) }));
+}
+
+function flagsOf(
+  kind: string,
+  folder: string,
+  { name, client, peer, metrics }: Place,
+  cluster: readonly Place[],
+  state: 'new' | 'existing',
+): string[] {
   const flags = {
-    name: names[n]!,
-    'data-dir': join(folder, names[n]!),
-    'listen-client-urls': url(n * 3),
-    'advertise-client-urls': url(n * 3),
-    'listen-peer-urls': url(n * 3 + 1),
-    'initial-advertise-peer-urls': url(n * 3 + 1),
-    'initial-cluster': names.map((name, k) => `${name}=${url(k * 3 + 1)}`).join(','),
-    'initial-cluster-state': 'new',
+    name,
+    'data-dir': join(folder, name),
+    'listen-client-urls': client,
+    'advertise-client-urls': client,
+    'listen-peer-urls': peer,
+    'initial-advertise-peer-urls': peer,
+    'initial-cluster': cluster.map((each) => `${each.name}=${each.peer}`).join(','),
+    'initial-cluster-state': state,
     'initial-cluster-token': `bench-${kind}`,
-    'listen-metrics-urls': url(n * 3 + 2),
+    'listen-metrics-urls': metrics,
     ...timing,
   };
   return Object.entries(flags).map(([key, value]) => `--${key}=${value}`);
@@ -53,13 +72,14 @@ export class Members {
   readonly metricsUrls: readonly string[];
   readonly #kind: Kind;
   readonly #folder: string;
+  readonly #places: readonly Place[];
   readonly #members: readonly Member[];
   readonly #clients: readonly EtcdClient[];
 
   /** Resolves when a write has gone through. */
   static async start(kind: Kind): Promise<Members> {
     const folder = temporaryFolder(`raftsman-bench-${kind.name}-`);
-    const members = new Members(kind, folder, await freePorts(names.length * 3));
+    const members = new Members(kind, folder, await freePlaces(names));
     try {
       await members.#ready();
     } catch (error) {
@@ -69,15 +89,16 @@ export class Members {
     return members;
   }
 
-  private constructor(kind: Kind, folder: string, ports: readonly number[]) {
+  private constructor(kind: Kind, folder: string, places: readonly Place[]) {
     this.name = kind.name;
     this.#kind = kind;
     this.#folder = folder;
-    this.endpoints = names.map((_, n) => `http://127.0.0.1:${ports[n * 3]}`);
-    this.metricsUrls = names.map((_, n) => `http://127.0.0.1:${ports[n * 3 + 2]}`);
+    this.#places = places;
+    this.endpoints = places.map(({ client }) => client);
+    this.metricsUrls = places.map(({ metrics }) => metrics);
     this.#clients = this.endpoints.map((endpoint) => new EtcdClient({ endpoints: [endpoint], deadlineMs: 1000 }));
-    this.#members = names.map((name, n) => {
-      const [flags, log] = [flagsOf(kind.name, folder, ports, n), join(folder, `${name}.log`)];
+    this.#members = places.map((place) => {
+      const [flags, log] = [flagsOf(kind.name, folder, place, places, 'new'), join(folder, `${place.name}.log`)];
       return { flags, log, process: this.#spawn(flags, log) };
     });
   }
@@ -142,6 +163,37 @@ export class Members {
     );
   }
 
+  /** A learner on an empty disk: milliseconds from the start of its process until it serves. It leaves again. */
+  async joinMs(): Promise<number> {
+    const [place] = await freePlaces(['newcomer']);
+    const [folder, log] = [join(this.#folder, 'newcomer'), join(this.#folder, 'newcomer.log')];
+    const client = new EtcdClient({ endpoints: [place!.client], deadlineMs: 250 });
+    let id = '';
+    // Refused by etcd until its members have known each other for five seconds.
+    await this.#until('a newcomer is let in', async () => {
+      id = (await this.#clients[0]!.memberAdd([place!.peer], true)).member!.ID;
+      return true;
+    });
+    const from = performance.now();
+    const flags = flagsOf(this.#kind.name, this.#folder, place!, [...this.#places, place!], 'existing');
+    const newcomer = this.#spawn(flags, log);
+    try {
+      await this.#until('a newcomer serves', async () => (await client.status()).isLearner, startWithinMs, 10);
+      return performance.now() - from;
+    } finally {
+      client.close();
+      await kill(newcomer);
+      await this.#clients[0]!.memberRemove(id);
+      removeFolder(folder);
+    }
+  }
+
+  /** Writes one after another. */
+  async put(count: number): Promise<void> {
+    for (let n = 0; n < count; n++)
+      await this.#clients[0]!.put({ key: Buffer.from('bench/put'), value: Buffer.from(`${n}`) });
+  }
+
   async stop(): Promise<void> {
     for (const client of this.#clients) client.close();
     await Promise.all(this.#members.map(({ process }) => kill(process)));
@@ -173,7 +225,12 @@ export class Members {
     });
   }
 
-  async #until(what: string, condition: () => Promise<boolean>, withinMs: number = startWithinMs): Promise<void> {
+  async #until(
+    what: string,
+    condition: () => Promise<boolean>,
+    withinMs: number = startWithinMs,
+    everyMs = 50,
+  ): Promise<void> {
     const end = performance.now() + withinMs;
     let why = 'it never held';
     for (;;) {
@@ -187,7 +244,7 @@ export class Members {
         const log = readFileSync((died ?? this.#members[0]!).log, 'utf8').slice(-2000);
         throw new Error(`${this.name}: waited ${withinMs / 1000} s until ${what}: ${why}\n${log}`);
       }
-      await delay(50);
+      await delay(everyMs);
     }
   }
 }
