@@ -51,7 +51,8 @@ func (s *state) Persist(sink raft.SnapshotSink) error {
 
 func (s *state) Release() {}
 
-// leader starts a cluster of one and waits until it leads.
+// leader starts a cluster of one and waits until it leads, and has committed all it began with: a leader of an uncommitted
+// configuration takes no snapshot and restores none.
 func leader(machine *state) (*raft.Raft, error) {
 	config := raft.DefaultConfig()
 	config.LocalID = "one"
@@ -72,7 +73,7 @@ func leader(machine *state) (*raft.Raft, error) {
 	}
 	select {
 	case <-node.LeaderCh():
-		return node, nil
+		return node, node.Barrier(20 * time.Second).Error()
 	case <-time.After(20 * time.Second):
 		return nil, fmt.Errorf("no leader within 20 s")
 	}
