@@ -2,8 +2,8 @@
  * How soon a learner on an empty disk serves. etcd keeps its whole log in memory for its first hundred entries only; after
  * that a newcomer gets a snapshot first, and may wait seven seconds for an announcement of its own that is in it.
  */
-import { type Kind, type Members, withBoth } from './members.ts';
-import { median, row, title } from './table.ts';
+import { type Kind, withBoth } from './members.ts';
+import { median, type Pair, row, title } from './table.ts';
 
 /** In each round, of each kind, before there are a hundred entries and after. */
 const joins = 4;
@@ -12,18 +12,16 @@ const puts = 150;
 const lateMs = 5_000;
 
 export async function benchJoin(kinds: readonly [ours: Kind, theirs: Kind], rounds: number): Promise<void> {
-  const short = { ours: [] as number[], theirs: [] as number[] };
-  const long = { ours: [] as number[], theirs: [] as number[] };
+  const short: Pair<number>[] = [];
+  const long: Pair<number>[] = [];
   for (let round = 0; round < rounds; round++) {
     await withBoth(kinds, async (ours, theirs) => {
-      const join = async ({ ours: first, theirs: second }: typeof short) => {
-        for (let n = 0; n < joins; n++) {
-          first.push(await ours.joinMs());
-          second.push(await theirs.joinMs());
-        }
+      const join = async (pairs: Pair<number>[]) => {
+        for (let n = 0; n < joins; n++) pairs.push({ ours: await ours.joinMs(), theirs: await theirs.joinMs() });
       };
       await join(short);
-      for (const members of [ours, theirs] satisfies Members[]) await members.put(puts);
+      await ours.put(puts);
+      await theirs.put(puts);
       await join(long);
     });
   }
@@ -31,15 +29,11 @@ export async function benchJoin(kinds: readonly [ours: Kind, theirs: Kind], roun
     `ms from the start of a learner until it serves, ${rounds * joins} joins of each kind in turn: median, worst, late`,
   );
   row('', 'ours', 'worst', '> 5 s', 'etcd', 'worst', '> 5 s');
-  for (const [what, { ours, theirs }] of [
-    ['short log', short],
-    [`${puts} puts`, long],
-  ] as const)
-    row(what, ...told(ours), ...told(theirs));
+  row('short log', ...told(short, 'ours'), ...told(short, 'theirs'));
+  row(`${puts} puts`, ...told(long, 'ours'), ...told(long, 'theirs'));
 }
 
-const told = (times: readonly number[]): number[] => [
-  Math.round(median(times)),
-  Math.round(Math.max(...times)),
-  times.filter((ms) => ms > lateMs).length,
-];
+function told(pairs: readonly Pair<number>[], side: keyof Pair<number>): number[] {
+  const times = pairs.map((pair) => pair[side]);
+  return [Math.round(median(times)), Math.round(Math.max(...times)), times.filter((ms) => ms > lateMs).length];
+}

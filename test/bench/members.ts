@@ -167,7 +167,6 @@ export class Members {
   async joinMs(): Promise<number> {
     const [place] = await freePlaces(['newcomer']);
     const [folder, log] = [join(this.#folder, 'newcomer'), join(this.#folder, 'newcomer.log')];
-    const client = new EtcdClient({ endpoints: [place!.client], deadlineMs: 250 });
     let id = '';
     // Refused by etcd until its members have known each other for five seconds.
     await this.#until('a newcomer is let in', async () => {
@@ -177,6 +176,7 @@ export class Members {
     const from = performance.now();
     const flags = flagsOf(this.#kind.name, this.#folder, place!, [...this.#places, place!], 'existing');
     const newcomer = this.#spawn(flags, log);
+    const client = new EtcdClient({ endpoints: [place!.client], deadlineMs: 250 });
     try {
       await this.#until('a newcomer serves', async () => (await client.status()).isLearner, startWithinMs, 10);
       return performance.now() - from;
