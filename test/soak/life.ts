@@ -73,6 +73,11 @@ export class Life {
     return this.#rounds.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
   }
 
+  /** The highest revision that a put was acknowledged at, by clients of any round. */
+  get revision(): number {
+    return Math.max(...this.#rounds.map(({ revision }) => revision));
+  }
+
   #write(): void {
     const seed = `${this.cluster.name}-${this.#rounds.length}`;
     const endpoints = (writer: number) => this.cluster.endpoints(writer);
@@ -93,7 +98,9 @@ export class Life {
 
   async #do(deed: Deed): Promise<void> {
     const from = performance.now();
-    await deed.run(this);
+    await deed.run(this).catch((error: Error) => {
+      throw new SoakError(`${this.cluster.name}: "${deed.name}" failed: ${error.message}`, { cause: error });
+    });
     // A deed that nobody has noticed yet looks like calm.
     await delay(noticedWithinMs);
     const { spec } = await this.cluster.get();
