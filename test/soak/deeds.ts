@@ -131,13 +131,12 @@ const deeds: readonly Deed[] = [
     name: 'history compacted',
     weight: 1,
     atLeast: 1,
-    run: async (life) => {
-      const { cluster } = life;
-      // Later than what was let go the last time, which would be refused.
-      await life.clients.more(1, 60_000);
+    run: async ({ cluster, clients }) => {
+      // Clients of a round that has just begun know of no revision; one before what was let go the last time is refused.
+      await clients.more(1, 60_000);
       const client = new EtcdClient({ endpoints: await cluster.urls(), ...cluster.connection() });
       try {
-        await client.compact(life.revision, true);
+        await client.compact(clients.revision, true);
       } finally {
         client.close();
       }

@@ -73,11 +73,6 @@ export class Life {
     return this.#rounds.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
   }
 
-  /** The highest revision that a put was acknowledged at, by clients of any round. */
-  get revision(): number {
-    return Math.max(...this.#rounds.map(({ revision }) => revision));
-  }
-
   #write(): void {
     const seed = `${this.cluster.name}-${this.#rounds.length}`;
     const endpoints = (writer: number) => this.cluster.endpoints(writer);
@@ -89,7 +84,10 @@ export class Life {
   async run(ended: () => boolean): Promise<void> {
     while (!ended()) {
       const { spec } = await this.cluster.get();
-      await this.#do(this.chance.weighted(deedsFor(spec.replicas)));
+      const deed = this.chance.weighted(deedsFor(spec.replicas));
+      await this.#do(deed).catch((error: Error) => {
+        throw new SoakError(`${this.cluster.name}, after "${deed.name}": ${error.message}`);
+      });
       if (++this.#deeds % deedsPerRound === 0) await this.#newRound();
     }
     await this.clients.stop();
@@ -98,15 +96,11 @@ export class Life {
 
   async #do(deed: Deed): Promise<void> {
     const from = performance.now();
-    await deed.run(this).catch((error: Error) => {
-      throw new SoakError(`${this.cluster.name}: "${deed.name}" failed: ${error.message}`, { cause: error });
-    });
+    await deed.run(this);
     // A deed that nobody has noticed yet looks like calm.
     await delay(noticedWithinMs);
     const { spec } = await this.cluster.get();
-    await this.cluster.calm(spec.replicas, calmWithinMs).catch((error: Error) => {
-      throw new SoakError(`${this.cluster.name} is not well after "${deed.name}": ${error.message}`);
-    });
+    await this.cluster.calm(spec.replicas, calmWithinMs);
     await this.clients.more(10, 60_000);
     const seconds = (performance.now() - from) / 1000;
     const pauseMs = this.clients.longestPauseMs(from);
